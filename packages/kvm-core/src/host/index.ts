@@ -1,0 +1,20 @@
+export * from "./clock.js";
+export * from "./memory.js";
+export * from "./options.js";
+export * from "./processor.js";
+export * from "./scheduler.js";
+import type { HostClock, HostTimers } from "./clock.js";
+import type { PhysicalMemory } from "./memory.js";
+import type { HostOptions } from "./options.js";
+import type { LogicalProcessor } from "./processor.js";
+import type { Scheduler } from "./scheduler.js";
+
+/** Everything that KVM stands on. `P` is the kind of processor that a backend drives. */
+export interface Host<P extends LogicalProcessor = LogicalProcessor> {
+  readonly memory: PhysicalMemory;
+  readonly processors: readonly P[];
+  readonly clock: HostClock;
+  readonly timers: HostTimers;
+  readonly scheduler: Scheduler;
+  readonly options: HostOptions;
+}

@@ -1,0 +1,39 @@
+/** What kernel and module parameters are in Linux. */
+export interface HostOptions {
+  /** kvm.ignore_msrs: unknown MSRs read as 0 and swallow writes instead of raising #GP. */
+  readonly ignoreMsrs: boolean;
+  /** eagerfpu: the guest owns the FPU from the start, and #NM is never trapped for it. */
+  readonly eagerFpu: boolean;
+  /** kvm.halt_poll_ns; 0 turns polling off. */
+  readonly haltPollNs: number;
+  /** kvm_intel.flexpriority, .vpid, .ept, .unrestricted_guest, .enable_apicv, .ept_a_d, .pml, .preemption_timer, .nested */
+  readonly flexpriority: boolean;
+  readonly vpid: boolean;
+  readonly ept: boolean;
+  readonly unrestrictedGuest: boolean;
+  readonly apicv: boolean;
+  readonly eptAccessedDirty: boolean;
+  readonly pml: boolean;
+  readonly preemptionTimer: boolean;
+  readonly nested: boolean;
+  /** kvm_intel.ple_gap and .ple_window, in cycles. */
+  readonly pleGap: number;
+  readonly pleWindow: number;
+}
+
+export const DEFAULT_HOST_OPTIONS: HostOptions = {
+  ignoreMsrs: false,
+  eagerFpu: true,
+  haltPollNs: 0,
+  flexpriority: true,
+  vpid: true,
+  ept: true,
+  unrestrictedGuest: true,
+  apicv: true,
+  eptAccessedDirty: true,
+  pml: true,
+  preemptionTimer: true,
+  nested: false,
+  pleGap: 128,
+  pleWindow: 4096,
+};

@@ -1,0 +1,97 @@
+import type { CpuState } from "./state/cpu-state.js";
+import type { DecodedInstruction } from "./decode/instruction.js";
+
+/** Why a linear address is accessed: decides the paging permission that is checked. */
+export interface MemoryAccess {
+  readonly write: boolean;
+  readonly fetch?: boolean;
+  /** A supervisor access whatever the CPL: descriptor tables, the TSS, interrupt delivery. */
+  readonly system?: boolean;
+  /** Made through SS: a non-canonical address is #SS instead of #GP. */
+  readonly stack?: boolean;
+  /** Checked for write permission before it is read, as LOCK forms and read-modify-write are. */
+  readonly willWrite?: boolean;
+}
+
+export type AccessSize = 1 | 2 | 4 | 8 | 16;
+
+/**
+ * What an instruction asks of the machine that it runs on.
+ *
+ * The evaluator and every system instruction (far transfers, segment loads, interrupt delivery, MSRs, ports, ...) are
+ * written over this interface and nothing else. x86-cpu implements it over its memory and checks there whether VT-x
+ * intercepts; kvm-core's emulator implements it over the ops of a backend.
+ *
+ * A method that meets a fault throws {@link GuestException}; one that makes the guest leave non-root operation throws
+ * the machine's own signal. Either way nothing of the instruction has happened.
+ */
+export interface Machine {
+  readonly state: CpuState;
+
+  /** Read little-endian from linear memory. */
+  load(linear: bigint, size: AccessSize, access: MemoryAccess): bigint;
+  /** Write little-endian to linear memory. */
+  store(linear: bigint, size: AccessSize, value: bigint, access: MemoryAccess): void;
+
+  in(port: number, size: 1 | 2 | 4, instruction: DecodedInstruction): number;
+  out(port: number, size: 1 | 2 | 4, value: number, instruction: DecodedInstruction): void;
+
+  cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
+  readMsr(index: number): bigint;
+  writeMsr(index: number, value: bigint): void;
+  readTsc(): bigint;
+  readPmc(index: number): bigint;
+  readXcr(index: number): bigint;
+  writeXcr(index: number, value: bigint): void;
+
+  /** MOV from/to CR0, CR2, CR3, CR4, CR8, with the checks of the architecture; `gpr` is the encoding of the register. */
+  readControl(cr: number, gpr: number): bigint;
+  writeControl(cr: number, value: bigint, gpr: number): void;
+  /** CLTS, LMSW (with its linear address when it reads memory) and SMSW go past `writeControl`: VT-x tells them apart. */
+  clearTaskSwitched(): void;
+  loadMachineStatusWord(value: number, linear?: bigint): void;
+  readDebug(dr: number, gpr: number): bigint;
+  writeDebug(dr: number, value: bigint, gpr: number): void;
+
+  /** The load of a descriptor-table register; `which` as in the instruction's name. SGDT and SIDT may be intercepted too. */
+  descriptorTable(
+    which: "lgdt" | "lidt" | "sgdt" | "sidt" | "lldt" | "ltr" | "sldt" | "str",
+    i: DecodedInstruction,
+  ): void;
+
+  invalidatePage(linear: bigint, instruction: DecodedInstruction): void;
+  invalidatePcid(type: bigint, pcid: bigint, linear: bigint, instruction: DecodedInstruction): void;
+  /** INVD, WBINVD, WBNOINVD. */
+  writeBackCaches(mnemonic: "invd" | "wbinvd"): void;
+  halt(): void;
+  pause(): void;
+  monitor(linear: bigint): void;
+  mwait(hints: number, extensions: number): void;
+  random(kind: "rdrand" | "rdseed", size: 2 | 4 | 8): bigint;
+  /** VMCALL, VMLAUNCH, ... , VMFUNC, and AMD's VMMCALL: whatever the processor makes of them. */
+  virtualization(instruction: DecodedInstruction): void;
+  /** Leave system-management mode. */
+  resumeFromSmm(): void;
+  /** A task switch asked for by CALL, JMP, IRET or a task gate. */
+  taskSwitch(selector: number, cause: "call" | "iret" | "jmp" | "gate", errorCode?: number): void;
+
+  /** The paging mode, CPL or a mask of it may have changed: cached translations that depend on it must go. */
+  modeChanged(): void;
+}
+
+/** An exception that the guest is to see: #GP, #PF, ... The instruction has done nothing yet. */
+export class GuestException extends Error {
+  /**
+   * @param vector number of the exception (SDM vol. 3, "Exception and Interrupt Reference")
+   * @param errorCode pushed with it, where the vector has one
+   * @param cr2 linear address of a #PF
+   */
+  constructor(
+    readonly vector: number,
+    readonly errorCode?: number,
+    readonly cr2?: bigint,
+  ) {
+    super(`guest exception ${vector}`);
+    this.name = "GuestException";
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * The architectural state of one logical processor as bytes at fixed offsets.
+ *
+ * Interpreter, compiled blocks, evaluator and TypeScript all see these bytes and no others, so nothing is ever
+ * "written back". An offset fits 16 bits: a micro-operation names its operands by it.
+ */
+
+/** How a field is stored: width in bits, or `v128` for a vector register, or `f80` for an x87 register in 16 bytes. */
+export type FieldKind = "u8" | "u16" | "u32" | "u64" | "f80" | "v128";
+
+const KIND_BYTES: Record<FieldKind, number> = { u8: 1, u16: 2, u32: 4, u64: 8, f80: 16, v128: 16 };
+
+type FieldSpec = readonly [name: string, kind: FieldKind];
+
+const repeat = (count: number, name: (i: number) => string, kind: FieldKind): FieldSpec[] =>
+  Array.from({ length: count }, (_, i) => [name(i), kind] as const);
+
+/** Names of the general registers in their encoding order. */
+export const GPR_NAMES = [
+  "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+  "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+] as const; // prettier-ignore
+
+/** Segment registers in their encoding order, then the two system segments. */
+export const SEGMENT_NAMES = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"] as const;
+export type SegmentName = (typeof SEGMENT_NAMES)[number];
+
+/** Count of scratch slots that live no longer than one instruction. */
+export const TEMP_COUNT = 16;
+
+const FIELDS: readonly FieldSpec[] = [
+  ...GPR_NAMES.map((name) => [name, "u64"] as const),
+  ["rip", "u64"],
+  // Lazy arithmetic flags; see flags.ts for their meaning.
+  ["flagResult", "u64"],
+  ["flagAux", "u64"],
+  // RFLAGS without CF, PF, AF, ZF, SF, OF; bit 1 is always set.
+  ["flagsRest", "u64"],
+  ...repeat(TEMP_COUNT, (i) => `t${i}`, "u64"),
+  ...SEGMENT_NAMES.flatMap((name): FieldSpec[] => [
+    [`${name}.base`, "u64"],
+    [`${name}.limit`, "u32"],
+    // In the format of the VMCS access-rights fields (SDM vol. 3, "Guest Register State"): bit 16 is "unusable".
+    [`${name}.rights`, "u32"],
+    [`${name}.selector`, "u32"],
+    [`${name}.reserved`, "u32"],
+  ]),
+  ["gdtr.base", "u64"],
+  ["idtr.base", "u64"],
+  ["gdtr.limit", "u32"],
+  ["idtr.limit", "u32"],
+  ["cr0", "u64"],
+  ["cr2", "u64"],
+  ["cr3", "u64"],
+  ["cr4", "u64"],
+  ["cr8", "u64"],
+  ["efer", "u64"],
+  ["xcr0", "u64"],
+  ["dr0", "u64"],
+  ["dr1", "u64"],
+  ["dr2", "u64"],
+  ["dr3", "u64"],
+  ["dr6", "u64"],
+  ["dr7", "u64"],
+  ...repeat(4, (i) => `pdpte${i}`, "u64"),
+  ["sysenter_cs", "u64"],
+  ["sysenter_esp", "u64"],
+  ["sysenter_eip", "u64"],
+  ["star", "u64"],
+  ["lstar", "u64"],
+  ["cstar", "u64"],
+  ["sfmask", "u64"],
+  ["kernel_gs_base", "u64"],
+  ["tsc_aux", "u64"],
+  ["pat", "u64"],
+  ["debugctl", "u64"],
+  ["pkru", "u32"],
+  // 0 active, 1 HLT, 2 shutdown, 3 wait-for-SIPI (SDM vol. 3, "Guest Non-Register State").
+  ["activity", "u32"],
+  // Bit 0 blocking by STI, bit 1 by MOV SS, bit 3 by NMI: the format of the VMCS interruptibility field.
+  ["interruptibility", "u32"],
+  ["mxcsr", "u32"],
+  ["pendingDebug", "u64"],
+  // Instructions that may still retire before the engine has to stop.
+  ["fuel", "u64"],
+  // Of the instruction that a slow path is working on.
+  ["currentRip", "u64"],
+  ["nextRip", "u64"],
+  // The exception that a slow path raised and nobody delivered yet: vector, error code (-1: none), valid.
+  ["fault.vector", "u32"],
+  ["fault.errorCode", "u32"],
+  ["fault.valid", "u32"],
+  ["fault.reserved", "u32"],
+  ["fcw", "u16"],
+  ["fsw", "u16"],
+  ["ftw", "u16"],
+  ["fop", "u16"],
+  ["fip", "u64"],
+  ["fdp", "u64"],
+  ...repeat(8, (i) => `st${i}`, "f80"),
+  ...repeat(16, (i) => `xmm${i}`, "v128"),
+  ...repeat(4, (i) => `v${i}`, "v128"),
+];
+
+export interface StateField {
+  readonly name: string;
+  readonly kind: FieldKind;
+  /** Bytes from the start of the state. */
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+const placed = new Map<string, StateField>();
+let end = 0;
+for (const [name, kind] of FIELDS) {
+  const bytes = KIND_BYTES[kind];
+  const offset = Math.ceil(end / bytes) * bytes;
+  placed.set(name, { name, kind, offset, bytes });
+  end = offset + bytes;
+}
+
+/** Every field by name, in order of offset. */
+export const STATE_LAYOUT: ReadonlyMap<string, StateField> = placed;
+
+/** Size of the architectural state in bytes. What an engine keeps for itself begins after it. */
+export const STATE_BYTES = Math.ceil(end / 64) * 64;
+
+/** Offset of a field by its name; a name that does not exist is an error when the module loads. */
+export function slot(name: string): number {
+  const field = placed.get(name);
+  if (field === undefined) throw new RangeError(`state field "${name}" does not exist`);
+  return field.offset;
+}
