@@ -1,0 +1,2 @@
+/** Writer of one WebAssembly function body. */
+export class WasmWriter {}
