@@ -1,1 +1,6 @@
 export * from "../host/index.js";
+export * from "./exits.js";
+export * from "./exports.js";
+export * from "./pmu.js";
+export * from "./state.js";
+export * from "./vm.js";
