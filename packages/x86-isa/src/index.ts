@@ -1,4 +1,6 @@
+export * from "./decode/decode.js";
 export * from "./decode/instruction.js";
+export * from "./decode/registers.js";
 export * from "./machine.js";
 export * from "./state/cpu-state.js";
 export * from "./state/flags.js";
