@@ -6,3 +6,4 @@ export * from "./state/cpu-state.js";
 export * from "./state/flags.js";
 export * from "./state/layout.js";
 export * from "./uops/definition.js";
+export * from "./tables/index.js";

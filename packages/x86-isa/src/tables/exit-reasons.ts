@@ -1,0 +1,126 @@
+import { namesByValue } from "./table.js";
+
+/** Basic exit reasons (SDM vol. 3, appendix "VMX Basic Exit Reasons"). */
+export const EXIT_REASON = {
+  EXCEPTION_NMI: 0,
+  EXTERNAL_INTERRUPT: 1,
+  TRIPLE_FAULT: 2,
+  INIT_SIGNAL: 3,
+  SIPI_SIGNAL: 4,
+  IO_SMI: 5,
+  OTHER_SMI: 6,
+  INTERRUPT_WINDOW: 7,
+  NMI_WINDOW: 8,
+  TASK_SWITCH: 9,
+  CPUID: 10,
+  GETSEC: 11,
+  HLT: 12,
+  INVD: 13,
+  INVLPG: 14,
+  RDPMC: 15,
+  RDTSC: 16,
+  RSM: 17,
+  VMCALL: 18,
+  VMCLEAR: 19,
+  VMLAUNCH: 20,
+  VMPTRLD: 21,
+  VMPTRST: 22,
+  VMREAD: 23,
+  VMRESUME: 24,
+  VMWRITE: 25,
+  VMXOFF: 26,
+  VMXON: 27,
+  CR_ACCESS: 28,
+  DR_ACCESS: 29,
+  IO_INSTRUCTION: 30,
+  MSR_READ: 31,
+  MSR_WRITE: 32,
+  INVALID_GUEST_STATE: 33,
+  MSR_LOAD_FAIL: 34,
+  MWAIT_INSTRUCTION: 36,
+  MONITOR_TRAP_FLAG: 37,
+  MONITOR_INSTRUCTION: 39,
+  PAUSE_INSTRUCTION: 40,
+  MCE_DURING_VMENTRY: 41,
+  TPR_BELOW_THRESHOLD: 43,
+  APIC_ACCESS: 44,
+  EOI_INDUCED: 45,
+  GDTR_IDTR: 46,
+  LDTR_TR: 47,
+  EPT_VIOLATION: 48,
+  EPT_MISCONFIG: 49,
+  INVEPT: 50,
+  RDTSCP: 51,
+  PREEMPTION_TIMER: 52,
+  INVVPID: 53,
+  WBINVD: 54,
+  XSETBV: 55,
+  APIC_WRITE: 56,
+  RDRAND: 57,
+  INVPCID: 58,
+  VMFUNC: 59,
+  ENCLS: 60,
+  RDSEED: 61,
+  PML_FULL: 62,
+  XSAVES: 63,
+  XRSTORS: 64,
+  PCONFIG: 65,
+  SPP_EVENT: 66,
+  UMWAIT: 67,
+  TPAUSE: 68,
+  LOADIWKEY: 69,
+  ENCLV: 70,
+  ENQCMD_PASID_FAILURE: 72,
+  ENQCMDS_PASID_FAILURE: 73,
+  BUS_LOCK: 74,
+  INSTRUCTION_TIMEOUT: 75,
+} as const;
+
+export type ExitReason = (typeof EXIT_REASON)[keyof typeof EXIT_REASON];
+
+/** Bit 31 of the exit-reason field: the VM entry failed. */
+export const EXIT_REASON_ENTRY_FAILURE = 0x80000000;
+
+const names = namesByValue<number>(EXIT_REASON);
+
+/** Name of a basic exit reason as tracers print it, `EXIT_REASON_CPUID`; the bits above 15 are ignored. */
+export function exitReasonName(reason: number): string {
+  const basic = reason & 0xffff;
+  return `EXIT_REASON_${names.get(basic) ?? basic}`;
+}
+
+/** VM-instruction errors (SDM vol. 3, "VM Instruction Error Numbers"). */
+export const VMX_INSTRUCTION_ERROR = {
+  VMCALL_IN_VMX_ROOT_OPERATION: 1,
+  VMCLEAR_INVALID_ADDRESS: 2,
+  VMCLEAR_VMXON_POINTER: 3,
+  VMLAUNCH_NONCLEAR_VMCS: 4,
+  VMRESUME_NONLAUNCHED_VMCS: 5,
+  VMRESUME_AFTER_VMXOFF: 6,
+  ENTRY_INVALID_CONTROL_FIELD: 7,
+  ENTRY_INVALID_HOST_STATE_FIELD: 8,
+  VMPTRLD_INVALID_ADDRESS: 9,
+  VMPTRLD_VMXON_POINTER: 10,
+  VMPTRLD_INCORRECT_VMCS_REVISION_ID: 11,
+  UNSUPPORTED_VMCS_COMPONENT: 12,
+  VMWRITE_READ_ONLY_VMCS_COMPONENT: 13,
+  VMXON_IN_VMX_ROOT_OPERATION: 15,
+  ENTRY_INVALID_EXECUTIVE_VMCS_POINTER: 16,
+  ENTRY_NONLAUNCHED_EXECUTIVE_VMCS: 17,
+  ENTRY_EXECUTIVE_VMCS_PTR_NOT_VMXON_POINTER: 18,
+  VMCALL_NONCLEAR_VMCS: 19,
+  VMCALL_INVALID_VM_EXIT_CONTROL_FIELDS: 20,
+  VMCALL_INCORRECT_MSEG_REVISION_ID: 22,
+  VMXOFF_UNDER_DUAL_MONITOR_TREATMENT: 23,
+  VMCALL_INVALID_SMM_MONITOR_FEATURES: 24,
+  ENTRY_INVALID_VM_EXECUTION_CONTROL_FIELDS_IN_EXECUTIVE_VMCS: 25,
+  ENTRY_EVENTS_BLOCKED_BY_MOV_SS: 26,
+  INVALID_OPERAND_TO_INVEPT_INVVPID: 28,
+} as const;
+
+const errorNames = namesByValue<number>(VMX_INSTRUCTION_ERROR);
+
+/** Name of a VM-instruction error number. */
+export function vmxInstructionErrorName(error: number): string {
+  return errorNames.get(error) ?? `VM-instruction error ${error}`;
+}

@@ -1,0 +1,113 @@
+/** Pin-based VM-execution controls (SDM vol. 3, "Pin-Based VM-Execution Controls"). */
+export const PIN_BASED = {
+  EXT_INTR_EXITING: 1 << 0,
+  NMI_EXITING: 1 << 3,
+  VIRTUAL_NMIS: 1 << 5,
+  VMX_PREEMPTION_TIMER: 1 << 6,
+  POSTED_INTR: 1 << 7,
+} as const;
+/** Controls that are reserved and 1 where IA32_VMX_BASIC bit 55 is clear. */
+export const PIN_BASED_DEFAULT1 = 0x16;
+
+/** Primary processor-based VM-execution controls (SDM vol. 3, "Processor-Based VM-Execution Controls"). */
+export const CPU_BASED = {
+  INTERRUPT_WINDOW_EXITING: 1 << 2,
+  USE_TSC_OFFSETTING: 1 << 3,
+  HLT_EXITING: 1 << 7,
+  INVLPG_EXITING: 1 << 9,
+  MWAIT_EXITING: 1 << 10,
+  RDPMC_EXITING: 1 << 11,
+  RDTSC_EXITING: 1 << 12,
+  CR3_LOAD_EXITING: 1 << 15,
+  CR3_STORE_EXITING: 1 << 16,
+  ACTIVATE_TERTIARY_CONTROLS: 1 << 17,
+  CR8_LOAD_EXITING: 1 << 19,
+  CR8_STORE_EXITING: 1 << 20,
+  TPR_SHADOW: 1 << 21,
+  NMI_WINDOW_EXITING: 1 << 22,
+  MOV_DR_EXITING: 1 << 23,
+  UNCOND_IO_EXITING: 1 << 24,
+  USE_IO_BITMAPS: 1 << 25,
+  MONITOR_TRAP_FLAG: 1 << 27,
+  USE_MSR_BITMAPS: 1 << 28,
+  MONITOR_EXITING: 1 << 29,
+  PAUSE_EXITING: 1 << 30,
+  ACTIVATE_SECONDARY_CONTROLS: 0x80000000,
+} as const;
+export const CPU_BASED_DEFAULT1 = 0x0401e172;
+
+/** Secondary processor-based VM-execution controls. */
+export const SECONDARY_EXEC = {
+  VIRTUALIZE_APIC_ACCESSES: 1 << 0,
+  ENABLE_EPT: 1 << 1,
+  DESC: 1 << 2,
+  RDTSCP: 1 << 3,
+  VIRTUALIZE_X2APIC_MODE: 1 << 4,
+  ENABLE_VPID: 1 << 5,
+  WBINVD_EXITING: 1 << 6,
+  UNRESTRICTED_GUEST: 1 << 7,
+  APIC_REGISTER_VIRT: 1 << 8,
+  VIRTUAL_INTR_DELIVERY: 1 << 9,
+  PAUSE_LOOP_EXITING: 1 << 10,
+  RDRAND_EXITING: 1 << 11,
+  ENABLE_INVPCID: 1 << 12,
+  ENABLE_VMFUNC: 1 << 13,
+  SHADOW_VMCS: 1 << 14,
+  ENCLS_EXITING: 1 << 15,
+  RDSEED_EXITING: 1 << 16,
+  ENABLE_PML: 1 << 17,
+  EPT_VIOLATION_VE: 1 << 18,
+  CONCEAL_VMX_FROM_PT: 1 << 19,
+  XSAVES: 1 << 20,
+  MODE_BASED_EPT_EXEC: 1 << 22,
+  SUB_PAGE_WRITE_PERMISSIONS: 1 << 23,
+  PT_USE_GPA: 1 << 24,
+  TSC_SCALING: 1 << 25,
+  USER_WAIT_PAUSE: 1 << 26,
+  ENABLE_PCONFIG: 1 << 27,
+  ENCLV_EXITING: 1 << 28,
+  BUS_LOCK_DETECTION: 1 << 30,
+  INSTRUCTION_TIMEOUT: 0x80000000,
+} as const;
+
+/** VM-exit controls (SDM vol. 3, "VM-Exit Controls"). */
+export const VM_EXIT = {
+  SAVE_DEBUG_CONTROLS: 1 << 2,
+  HOST_ADDR_SPACE_SIZE: 1 << 9,
+  LOAD_IA32_PERF_GLOBAL_CTRL: 1 << 12,
+  ACK_INTR_ON_EXIT: 1 << 15,
+  SAVE_IA32_PAT: 1 << 18,
+  LOAD_IA32_PAT: 1 << 19,
+  SAVE_IA32_EFER: 1 << 20,
+  LOAD_IA32_EFER: 1 << 21,
+  SAVE_VMX_PREEMPTION_TIMER: 1 << 22,
+  CLEAR_BNDCFGS: 1 << 23,
+  CONCEAL_VMX_FROM_PT: 1 << 24,
+  CLEAR_IA32_RTIT_CTL: 1 << 25,
+  CLEAR_IA32_LBR_CTL: 1 << 26,
+  CLEAR_UINV: 1 << 27,
+  LOAD_CET_STATE: 1 << 28,
+  LOAD_PKRS: 1 << 29,
+  SAVE_IA32_PERF_GLOBAL_CTRL: 1 << 30,
+  ACTIVATE_SECONDARY_CONTROLS: 0x80000000,
+} as const;
+export const VM_EXIT_DEFAULT1 = 0x36dff;
+
+/** VM-entry controls (SDM vol. 3, "VM-Entry Controls"). */
+export const VM_ENTRY = {
+  LOAD_DEBUG_CONTROLS: 1 << 2,
+  IA32E_MODE: 1 << 9,
+  SMM: 1 << 10,
+  DEACT_DUAL_MONITOR: 1 << 11,
+  LOAD_IA32_PERF_GLOBAL_CTRL: 1 << 13,
+  LOAD_IA32_PAT: 1 << 14,
+  LOAD_IA32_EFER: 1 << 15,
+  LOAD_BNDCFGS: 1 << 16,
+  CONCEAL_VMX_FROM_PT: 1 << 17,
+  LOAD_IA32_RTIT_CTL: 1 << 18,
+  LOAD_UINV: 1 << 19,
+  LOAD_CET_STATE: 1 << 20,
+  LOAD_IA32_LBR_CTL: 1 << 21,
+  LOAD_PKRS: 1 << 22,
+} as const;
+export const VM_ENTRY_DEFAULT1 = 0x11ff;
