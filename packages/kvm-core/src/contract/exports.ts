@@ -32,6 +32,12 @@ export interface KvmExports {
   makeRequest(vcpu: Vcpu, request: Request): void;
   kick(vcpu: Vcpu): void;
 
+  /**
+   * The host's handler of an interrupt that a guest exit acknowledged: `handle_external_intr` calls it with the vector,
+   * where Linux jumps through the host's IDT. The timer's vector runs what is due.
+   */
+  hostInterrupt(vector: number): void;
+
   // --- registers
   /** kvm_register_read / _write: through the cache, filling it by the op `cache_reg`. Truncated outside 64-bit mode by the `l` forms. */
   registerRead(vcpu: Vcpu, reg: number): bigint;
@@ -93,7 +99,7 @@ export interface KvmExports {
   hasNoncoherentDma(vm: Vm): boolean;
   /** kvm_rdpmc: true = refused. Fills RAX and RDX otherwise. */
   rdpmc(vcpu: Vcpu): boolean;
-  /** pmu_ops.is_valid_msr, .get_msr, .set_msr through the table. */
+  /** kvm_pmu_refresh: the guest's CPUID has changed. */
   pmuRefresh(vcpu: Vcpu): void;
 
   // --- events
