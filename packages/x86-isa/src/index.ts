@@ -7,3 +7,4 @@ export * from "./state/flags.js";
 export * from "./state/layout.js";
 export * from "./uops/definition.js";
 export * from "./tables/index.js";
+export * from "./system/index.js";

@@ -1,5 +1,6 @@
 import type { CpuState } from "./state/cpu-state.js";
 import type { DecodedInstruction } from "./decode/instruction.js";
+import type { InterruptEvent } from "./system/event.js";
 
 /** Why a linear address is accessed: decides the paging permission that is checked. */
 export interface MemoryAccess {
@@ -32,14 +33,22 @@ export interface Machine {
   load(linear: bigint, size: AccessSize, access: MemoryAccess): bigint;
   /** Write little-endian to linear memory. */
   store(linear: bigint, size: AccessSize, value: bigint, access: MemoryAccess): void;
+  /**
+   * Raise the fault that an access to `size` bytes would meet, and do nothing else. An instruction that writes several
+   * places probes them all before its first change, so that it can be restarted.
+   */
+  probe(linear: bigint, size: number, access: MemoryAccess): void;
 
+  /** Called by IN and OUT after the check of the I/O privilege; INS and OUTS call `stringIo` first. */
   in(port: number, size: 1 | 2 | 4, instruction: DecodedInstruction): number;
   out(port: number, size: 1 | 2 | 4, value: number, instruction: DecodedInstruction): void;
+  /** INS (`input`) or OUTS is about to access its memory operand: an interception comes before the access. */
+  stringIo(port: number, size: 1 | 2 | 4, input: boolean, linear: bigint, instruction: DecodedInstruction): void;
 
   cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
   readMsr(index: number): bigint;
   writeMsr(index: number, value: bigint): void;
-  readTsc(): bigint;
+  readTsc(instruction: "rdtsc" | "rdtscp"): bigint;
   readPmc(index: number): bigint;
   readXcr(index: number): bigint;
   writeXcr(index: number, value: bigint): void;
@@ -53,7 +62,7 @@ export interface Machine {
   readDebug(dr: number, gpr: number): bigint;
   writeDebug(dr: number, value: bigint, gpr: number): void;
 
-  /** The load of a descriptor-table register; `which` as in the instruction's name. SGDT and SIDT may be intercepted too. */
+  /** An access to a descriptor-table register is about to happen, its privilege checked: the machine may intercept it. */
   descriptorTable(
     which: "lgdt" | "lidt" | "sgdt" | "sidt" | "lldt" | "ltr" | "sldt" | "str",
     i: DecodedInstruction,
@@ -72,6 +81,13 @@ export interface Machine {
   virtualization(instruction: DecodedInstruction): void;
   /** Leave system-management mode. */
   resumeFromSmm(): void;
+  /**
+   * INT n, INT3, INTO or INT1 is delivered, its privilege in virtual-8086 mode checked. Without an interception the
+   * machine calls {@link deliverEvent}, and knows what was in delivery when that meets a fault.
+   */
+  softwareInterrupt(event: InterruptEvent): void;
+  /** IRET begins in protected or IA-32e mode or ends in any mode: blocking by NMI ends. */
+  interruptReturn(): void;
   /** A task switch asked for by CALL, JMP, IRET or a task gate. */
   taskSwitch(selector: number, cause: "call" | "iret" | "jmp" | "gate", errorCode?: number): void;
 
