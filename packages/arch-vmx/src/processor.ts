@@ -29,8 +29,13 @@ export interface VmxProcessor extends LogicalProcessor {
   vmwrite32(field: number, value: number): VmxStatus;
   vmwriteNumber(field: number, value: number): VmxStatus;
   vmwrite(field: number, value: bigint): VmxStatus;
-  /** Status of the newest VMREAD. */
+  /** VMREAD of a whole field as two words, `into[at]` the low one; for paths that must not make a bigint. */
+  vmreadWords(field: number, into: Uint32Array, at: number): VmxStatus;
+  vmwriteWords(field: number, low: number, high: number): VmxStatus;
+  /** Status of the newest VMREAD or VMWRITE. */
   readonly vmxStatus: VmxStatus;
+  /** CR2 in place, low word first: a world switch neither saves nor loads it. */
+  readonly cr2: Uint32Array;
 
   /**
    * Enter the guest and run until the next VM exit, which this returns from with 0; then the exit fields of the
