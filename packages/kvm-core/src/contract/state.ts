@@ -171,3 +171,18 @@ export class VcpuArch {
   /** Bitmap over REQUEST. */
   requests = 0;
 }
+
+/** Bits of the interrupt shadow: KVM_X86_SHADOW_INT_*. */
+export const INTERRUPT_SHADOW = { MOV_SS: 1, STI: 2 } as const;
+
+/** What `get_cs_db_l_bits` fills in: default operand size and 64-bit mode of CS. */
+export interface CsBits {
+  db: boolean;
+  l: boolean;
+}
+
+/** What `get_exit_info` fills in, for tracing: on VT-x the exit qualification and the exit interruption information. */
+export interface ExitInfo {
+  info1: bigint;
+  info2: bigint;
+}

@@ -1,0 +1,13 @@
+import { op } from "../op.js";
+
+export const POWER_CACHE_OPS = {
+  has_wbinvd_exit: op<() => boolean>()({
+    args: [],
+    group: "power-cache",
+    context: "preempt-off",
+    hot: false,
+    result: "boolean",
+    returns: "exits: WBINVD of a guest exits, and the core flushes for it",
+    summary: "Ask whether WBINVD of a guest exits.",
+  }),
+};
