@@ -1,0 +1,174 @@
+const PAGE_SHIFT = 12;
+const PAGE_BYTES = 1 << PAGE_SHIFT;
+
+/** The host has no page left: ENOMEM, in the shape of a Node system error. */
+export class OutOfMemory extends Error {
+  readonly code = "ENOMEM";
+  readonly errno = -12;
+
+  constructor(pages: number, free: number) {
+    super(`ENOMEM: ${pages} contiguous page(s) asked for, ${free} of the host's RAM are free`);
+    this.name = "OutOfMemory";
+  }
+}
+
+/** Told that bytes which hold translated code were written: physical address and length of the write. */
+export type CodeWriteListener = (address: number, length: number) => void;
+
+/**
+ * The host's RAM: a range of a WebAssembly memory, so that the interpreter reaches it without a call.
+ *
+ * Addresses are host physical. Every access is checked against the size; one outside throws `RangeError`. Page 0 is
+ * never handed out, so that address 0 can mean "none".
+ */
+export class Ram {
+  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  readonly #words: Uint32Array;
+  /** One byte a page: allocated. */
+  readonly #used: Uint8Array;
+  /** One byte a page: freed before, so its bytes may not be zero. */
+  readonly #stale: Uint8Array;
+  #free: number;
+  #hint = 1;
+  /** One byte a page: an engine holds code translated from it. Engines set it; only they clear it. */
+  readonly codePages: Uint8Array;
+  readonly #listeners: CodeWriteListener[] = [];
+
+  /**
+   * @param buffer the memory that holds the RAM; never grown, so that views stay valid
+   * @param base offset of physical address 0 in `buffer`, a multiple of 4096
+   * @param size bytes of RAM, a multiple of 4096
+   */
+  constructor(
+    readonly buffer: ArrayBuffer,
+    readonly base: number,
+    readonly size: number,
+  ) {
+    if (size % PAGE_BYTES !== 0 || base % PAGE_BYTES !== 0) {
+      throw new RangeError(`RAM of ${size} bytes at ${base}: both must be multiples of ${PAGE_BYTES}`);
+    }
+    this.#view = new DataView(buffer, base, size);
+    this.#bytes = new Uint8Array(buffer, base, size);
+    this.#words = new Uint32Array(buffer, base, size >> 2);
+    const pages = size >>> PAGE_SHIFT;
+    this.#used = new Uint8Array(pages);
+    this.#stale = new Uint8Array(pages);
+    this.codePages = new Uint8Array(pages);
+    this.#used[0] = 1;
+    this.#free = pages - 1;
+  }
+
+  /** Is the whole range RAM? */
+  contains(address: number, length: number): boolean {
+    return address >= 0 && address + length <= this.size;
+  }
+
+  allocatePage(): number {
+    return this.allocatePages(1);
+  }
+
+  allocatePages(count: number): number {
+    const first = this.#findFree(count, this.#hint) ?? this.#findFree(count, 1);
+    if (first === undefined) throw new OutOfMemory(count, this.#free);
+    for (let page = first; page < first + count; page++) {
+      this.#used[page] = 1;
+      if (this.#stale[page] === 1) {
+        this.#bytes.fill(0, page << PAGE_SHIFT, (page + 1) << PAGE_SHIFT);
+        this.#stale[page] = 0;
+      }
+    }
+    this.#free -= count;
+    this.#hint = first + count;
+    return first * PAGE_BYTES;
+  }
+
+  freePages(base: number, count: number): void {
+    const first = base / PAGE_BYTES;
+    if (!Number.isInteger(first) || first < 1 || first + count > this.#used.length) {
+      throw new RangeError(`freePages: ${count} page(s) at 0x${base.toString(16)} are not pages of the host's RAM`);
+    }
+    for (let page = first; page < first + count; page++) {
+      if (this.#used[page] === 0) throw new RangeError(`freePages: page 0x${(page * PAGE_BYTES).toString(16)} is free`);
+    }
+    this.written(base, count * PAGE_BYTES);
+    this.#used.fill(0, first, first + count);
+    this.#stale.fill(1, first, first + count);
+    this.#free += count;
+    if (first < this.#hint) this.#hint = first;
+  }
+
+  readU8(address: number): number {
+    return this.#view.getUint8(address);
+  }
+
+  readU16(address: number): number {
+    return this.#view.getUint16(address, true);
+  }
+
+  readU32(address: number): number {
+    return this.#view.getUint32(address, true);
+  }
+
+  readU64(address: number): bigint {
+    return this.#view.getBigUint64(address, true);
+  }
+
+  /** The aligned 32-bit word at `address`: the quick way for page-table walks. */
+  readWord(address: number): number {
+    const word = this.#words[address >>> 2];
+    if (word === undefined) throw new RangeError(`physical address 0x${address.toString(16)} is outside the RAM`);
+    return word;
+  }
+
+  writeU8(address: number, value: number): void {
+    this.#view.setUint8(address, value);
+    this.written(address, 1);
+  }
+
+  writeU16(address: number, value: number): void {
+    this.#view.setUint16(address, value, true);
+    this.written(address, 2);
+  }
+
+  writeU32(address: number, value: number): void {
+    this.#view.setUint32(address, value, true);
+    this.written(address, 4);
+  }
+
+  writeU64(address: number, value: bigint): void {
+    this.#view.setBigUint64(address, value, true);
+    this.written(address, 8);
+  }
+
+  view(address: number, length: number): Uint8Array {
+    if (!this.contains(address, length)) {
+      throw new RangeError(`${length} bytes at 0x${address.toString(16)} are outside the ${this.size} bytes of RAM`);
+    }
+    return this.#bytes.subarray(address, address + length);
+  }
+
+  written(address: number, length: number): void {
+    const last = (address + length - 1) >>> PAGE_SHIFT;
+    for (let page = address >>> PAGE_SHIFT; page <= last; page++) {
+      if (this.codePages[page] !== 0) {
+        for (const listener of this.#listeners) listener(address, length);
+        return;
+      }
+    }
+  }
+
+  /** Be told of writes to pages marked in {@link codePages}. */
+  onCodeWrite(listener: CodeWriteListener): void {
+    this.#listeners.push(listener);
+  }
+
+  #findFree(count: number, from: number): number | undefined {
+    let run = 0;
+    for (let page = from; page < this.#used.length; page++) {
+      run = this.#used[page] === 0 ? run + 1 : 0;
+      if (run === count) return page - count + 1;
+    }
+    return undefined;
+  }
+}
