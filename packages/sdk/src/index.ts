@@ -1,1 +1,1 @@
-export {};
+export * from "./loaders/index.js";
