@@ -1,0 +1,3 @@
+export * from "./module.js";
+export * from "./opcodes.js";
+export * from "./writer.js";
