@@ -1,4 +1,5 @@
 import type { Machine } from "../machine.js";
+import type { WasmWriter } from "../wasm/writer.js";
 
 /**
  * One micro-operation in memory, 16 bytes, little-endian:
@@ -8,7 +9,7 @@ import type { Machine } from "../machine.js";
  * | 0-1 | op | index into the table |
  * | 2-3 | d | destination: offset of a state field |
  * | 4-5 | a | first source: offset of a state field |
- * | 6-7 | b | second source: offset of a state field, or a small constant where the row says so |
+ * | 6-7 | b | second source: offset of a state field; or the small constant `n`, where the row says so |
  * | 8-15 | imm | 64-bit constant |
  */
 export const UOP_BYTES = 16;
@@ -22,6 +23,9 @@ export interface Uop {
   readonly imm: bigint;
 }
 
+/** Bytes that a memory row moves. */
+export type MemorySize = 1 | 2 | 4 | 8 | 16;
+
 /**
  * What a row's WebAssembly meaning is written over. It is a typed writer of WebAssembly instructions plus the operands
  * of the micro-operation; the interpreter backs operands by loads through the micro-operation's fields, the compiler by
@@ -29,24 +33,56 @@ export interface Uop {
  */
 export interface UopEmitter {
   /** The instruction writer. */
-  readonly w: import("../wasm/writer.js").WasmWriter;
+  readonly w: WasmWriter;
   /** Push the i64 in slot `a`, `b` or `d`. */
   a(): void;
   b(): void;
   d(): void;
   /** Push the i64 constant. */
   imm(): void;
-  /** Pop an i64 pushed by `value` into slot `d`. */
+  /** Push the low or high half of the constant, sign-extended to i64. */
+  immLow(): void;
+  immHigh(): void;
+  /** Push the small constant in field `b` as i32. */
+  n(): void;
+  /** Push the i64 of the state field whose offset the i32 pushed by `offset` is, `extra` bytes on. */
+  field(offset: () => void, op: "i64.load" | "i32.load", extra?: number): void;
+  /** Store the i64 pushed by `value` to slot `d`. */
   setD(value: () => void): void;
-  /** Push / set a fixed state field as i64. */
+  /** Push / store the v128 in a vector slot. */
+  va(): void;
+  vb(): void;
+  vd(): void;
+  setVD(value: () => void): void;
+  /** Push / store a fixed state field of 8 bytes as i64. */
   get(field: string): void;
   set(field: string, value: () => void): void;
   /** A scratch local, the same one for the same index within a row. */
   i64(index: number): number;
   i32(index: number): number;
+  v128(index: number): number;
+  /**
+   * Push the value at linear address `a` + sign-extended low half of the constant: i64, zero-extended; v128 for 16
+   * bytes. With `willWrite` it takes write permission, so that a store of the same bytes cannot fault any more. A fault leaves the block.
+   */
+  load(size: MemorySize, willWrite: boolean): void;
+  /** Store the i64 (v128 for 16 bytes) pushed by `value` there. A fault leaves the block, with nothing stored. */
+  store(size: MemorySize, value: () => void): void;
+  /** Leave the block with an exception at the current instruction. Nothing of it may have been done yet. */
+  raise(vector: number, errorCode?: number): void;
+  /** The same with `vector | errorCode << 8 | hasErrorCode << 31` pushed as i32 by `fault`. */
+  raiseDynamic(fault: () => void): void;
+  /** Skip as many micro-operations as the i32 pushed by `count` says. */
+  skip(count: () => void): void;
+  /** Leave to the block at the RIP pushed as i64 by `target`. */
+  jump(target: () => void): void;
+  /** Leave to TypeScript: for the system instruction that ends the block. */
+  system(): void;
+  /** Leave at an instruction boundary when the running code has been overwritten; RIP and refund as in `brk`. */
+  breakIfStopped(): void;
 }
 
-/** How the bigint meaning of a row sees its micro-operation. Values are unsigned 64-bit. */
+/** How the bigint meaning of a row sees its micro-operation. Values are unsigned 64-bit, those of vector slots 128-bit. */
 export interface UopValues {
   readonly machine: Machine;
   readonly uop: Uop;
@@ -54,26 +90,43 @@ export interface UopValues {
   b(): bigint;
   d(): bigint;
   imm(): bigint;
+  /** The small constant in field `b`. */
+  n(): number;
   setD(value: bigint): void;
+  va(): bigint;
+  vb(): bigint;
+  vd(): bigint;
+  setVD(value: bigint): void;
   get(field: string): bigint;
   set(field: string, value: bigint): void;
   /** Skip the next `count` micro-operations. */
   skip(count: number): void;
+  /** Run the system instruction that ends the block. */
+  system(): void;
 }
+
+export type UopOperand = "d" | "a" | "b" | "n" | "imm";
 
 /** One row of the table: a micro-operation's name, operands and its two meanings, side by side. */
 export interface UopDefinition {
   readonly name: string;
   readonly summary: string;
-  /** Which of the fields carry meaning; the encoder refuses others. */
-  readonly operands: readonly ("d" | "a" | "b" | "imm")[];
+  /** Which of the fields carry meaning; the encoder refuses others. `n` is the small constant in field `b`. */
+  readonly operands: readonly UopOperand[];
   /** It reads or writes memory, and so may leave the block with a fault. */
   readonly memory?: boolean;
+  /** It may leave the block with an exception of its own. */
+  readonly faults?: boolean;
   /** It is the last of its block. */
   readonly ends?: boolean;
-  /** It writes the lazy flags (and nothing reads them before): the lifter may drop it or take its flagless twin. */
+  /**
+   * It writes lazy flags. With `readsFlags` beside it, it keeps some of them (INC keeps CF, a shift by zero keeps all):
+   * only a row that writes without reading makes earlier flags dead.
+   */
   readonly writesFlags?: boolean;
   readonly readsFlags?: boolean;
+  /** Name of the row that does the same and leaves the flags alone, for where they are dead. */
+  readonly flagless?: string;
   wasm(e: UopEmitter): void;
   evaluate(v: UopValues): void;
 }
