@@ -78,8 +78,6 @@ export interface UopEmitter {
   jump(target: () => void): void;
   /** Leave to TypeScript: for the system instruction that ends the block. */
   system(): void;
-  /** Leave at an instruction boundary when the running code has been overwritten; RIP and refund as in `brk`. */
-  breakIfStopped(): void;
 }
 
 /** How the bigint meaning of a row sees its micro-operation. Values are unsigned 64-bit, those of vector slots 128-bit. */

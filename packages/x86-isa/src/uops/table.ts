@@ -1,0 +1,41 @@
+import { ALU } from "./alu.js";
+import { BITS } from "./bits.js";
+import { CONDITIONS } from "./conditions.js";
+import { CONTROL } from "./control.js";
+import type { UopDefinition } from "./definition.js";
+import { MEMORY } from "./memory.js";
+import { MOVES } from "./moves.js";
+import { MULTIPLY } from "./multiply.js";
+import { SHIFTS } from "./shifts.js";
+
+/** Every micro-operation; its number is its index here. */
+export const UOPS: readonly UopDefinition[] = [
+  ...CONTROL,
+  ...MOVES,
+  ...MEMORY,
+  ...ALU,
+  ...CONDITIONS,
+  ...SHIFTS,
+  ...MULTIPLY,
+  ...BITS,
+];
+
+const numbers = new Map<string, number>();
+for (const [number, { name }] of UOPS.entries()) {
+  if (numbers.has(name)) throw new RangeError(`micro-operation "${name}" is defined twice`);
+  numbers.set(name, number);
+}
+
+/** Number of the micro-operation of that name. */
+export function uopNumber(name: string): number {
+  const number = numbers.get(name);
+  if (number === undefined) throw new RangeError(`micro-operation "${name}" does not exist`);
+  return number;
+}
+
+/** The row with that number. */
+export function uopDefinition(number: number): UopDefinition {
+  const row = UOPS[number];
+  if (row === undefined) throw new RangeError(`micro-operation number ${number} does not exist`);
+  return row;
+}
