@@ -53,8 +53,19 @@ export function kvmInit(core: KvmCore, backend: ArchBackend, layer: GenericLayer
     core.hooks.events.backendChosen.call({ backend });
   } catch (error) {
     core.backend = undefined;
-    for (const step of undo.reverse()) step();
-    throw error;
+    const failures = undo.reverse().flatMap(failureOf);
+    if (failures.length === 0) throw error;
+    throw new AggregateError([error, ...failures], "kvm_init failed, and so did its roll-back", { cause: error });
+  }
+}
+
+/** Run one step of a roll-back: the others have to run too, whatever it throws. */
+function failureOf(step: () => void): unknown[] {
+  try {
+    step();
+    return [];
+  } catch (error) {
+    return [error];
   }
 }
 
