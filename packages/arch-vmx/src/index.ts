@@ -1,2 +1,1 @@
-export { vmxBackend } from "./backend.js";
-export * from "./processor.js";
+export {};

@@ -1,6 +1,8 @@
 export * from "./decode/decode.js";
 export * from "./decode/instruction.js";
 export * from "./decode/registers.js";
+export * from "./evaluate/evaluator.js";
+export * from "./lift/index.js";
 export * from "./machine.js";
 export * from "./state/cpu-state.js";
 export * from "./state/flags.js";
@@ -12,4 +14,3 @@ export * from "./uops/table.js";
 export * from "./wasm/index.js";
 export * from "./tables/index.js";
 export * from "./system/index.js";
-export * from "./asm/index.js";

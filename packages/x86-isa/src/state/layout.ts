@@ -26,7 +26,7 @@ export const SEGMENT_NAMES = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"] 
 export type SegmentName = (typeof SEGMENT_NAMES)[number];
 
 /** Count of scratch slots that live no longer than one instruction. */
-export const TEMP_COUNT = 16;
+export const TEMP_COUNT = 32;
 
 const FIELDS: readonly FieldSpec[] = [
   ...GPR_NAMES.map((name) => [name, "u64"] as const),

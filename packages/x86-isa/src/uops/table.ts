@@ -7,6 +7,7 @@ import { MEMORY } from "./memory.js";
 import { MOVES } from "./moves.js";
 import { MULTIPLY } from "./multiply.js";
 import { SHIFTS } from "./shifts.js";
+import { STRINGS } from "./strings.js";
 
 /** Every micro-operation; its number is its index here. */
 export const UOPS: readonly UopDefinition[] = [
@@ -18,6 +19,7 @@ export const UOPS: readonly UopDefinition[] = [
   ...SHIFTS,
   ...MULTIPLY,
   ...BITS,
+  ...STRINGS,
 ];
 
 const numbers = new Map<string, number>();

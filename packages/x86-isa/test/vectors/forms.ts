@@ -1,0 +1,118 @@
+import { Code, CodeExt, Mnemonic, OpCodeOperandKind } from "../../src/decode/iced.js";
+import { codeInfo, type Bitness } from "../../src/index.js";
+
+/** An instruction form: one iced-x86 `Code`, with the operand that may be either fixed to register or memory. */
+export interface Form {
+  readonly id: string;
+  readonly code: number;
+  readonly bitness: Bitness;
+  readonly variant: "register" | "memory" | "fixed";
+  readonly repeat: "" | "rep" | "repne";
+}
+
+/** The instruction sets that count as the general-purpose integer set, by iced-x86's `CpuidFeature`. */
+const INTEGER_FEATURES = new Set([
+  "INTEL8086", "INTEL186", "INTEL286", "INTEL386", "INTEL486", "X64", "CMOV", "CX8", "CMPXCHG16B", "ADX", "BMI1", "BMI2",
+  "LZCNT", "POPCNT", "MOVBE", "SSE4_2", "MULTIBYTENOP", "PAUSE", "PREFETCHW", "CLFSH", "CLFLUSHOPT", "CLWB",
+  "CLDEMOTE", "CET_IBT", "CET_SS", "FSGSBASE", "RDPID", "RDTSCP", "TSC", "MSR", "CPUID", "SEP", "SYSCALL", "RDRAND",
+  "RDSEED", "MOVDIRI", "SERIALIZE",
+]); // prettier-ignore
+
+const mnemonics = (list: string): readonly string[] => list.trim().split(/\s+/);
+
+/** Why a form of the integer set is not recorded, by mnemonic. */
+const EXCLUDED: readonly (readonly [reason: string, names: readonly string[]])[] = [
+  [
+    "privileged or sensitive: needs ring 0 or IOPL",
+    mnemonics(`In Out Insb Insw Insd Outsb Outsw Outsd Hlt Cli Sti Clts Lmsw Lgdt Lidt Lldt Ltr Invd Wbinvd Invlpg
+      Rdmsr Wrmsr Swapgs Sysexit Sysexitq Sysret Sysretq Wrussd Wrussq Setssbsy Clrssbsy Rstorssp`),
+  ],
+  [
+    "depends on the operating system's tables",
+    mnemonics(`Sldt Str Sgdt Sidt Smsw Lar Lsl Verr Verw Arpl Lds Les Lss Lfs Lgs Rdfsbase Rdgsbase Wrfsbase Wrgsbase`),
+  ],
+  ["transfers through the operating system", mnemonics(`Int Int1 Int3 Into Iret Iretd Iretq Syscall Sysenter Retf`)],
+  ["result varies from run to run", mnemonics(`Rdtsc Rdtscp Rdpid Rdrand Rdseed Cpuid`)],
+  [
+    "shadow stacks are off, or need an operating system that switches them on",
+    mnemonics(`Incsspd Incsspq Saveprevssp Wrssd Wrssq`),
+  ],
+  ["not on the processor that recorded", mnemonics(`Cldemote Serialize Movdiri`)],
+  ["vector operands", mnemonics(`Pcmpgtq Pcmpestrm Pcmpestrm64 Pcmpestri Pcmpestri64 Pcmpistrm Pcmpistri`)],
+  ["x87 state", mnemonics(`Wait`)],
+];
+
+/** Why a single `Code` is not recorded, by its name. */
+const EXCLUDED_CODES: ReadonlyMap<RegExp, string> = new Map([
+  [/^(Call|Jmp)_(ptr|m)16(16|32|64)$/, "far transfer: loads CS"],
+  [/^(Pop[wdq]_[A-Z]S|Mov_Sreg_.*)$/, "loads a segment register"],
+  [/^Mov_(cr|dr|tr|r32_cr|r64_cr|r32_dr|r64_dr|r32_tr)/, "privileged: needs ring 0"],
+  [/^(Popf[wdq]?|Popf)$/, "what it may change depends on CPL and IOPL"],
+]);
+
+export interface Exclusion {
+  readonly id: string;
+  readonly reason: string;
+}
+
+/** Vendors differ on a 66 prefix before near branches in 64-bit code; what was recorded on AMD is not Intel's rule. */
+const OPERAND_SIZE_BRANCH = /^(J|Call|Loop).*_(rel16|rm16|rel8_16)|^Retnw/;
+
+function exclusion(code: number, bitness: Bitness): string | undefined {
+  const opCode = CodeExt.opCode(code as Code);
+  const mnemonic = Mnemonic[opCode.mnemonic] ?? "";
+  const privileged = opCode.isPrivileged;
+  opCode.free();
+  const name = Code[code] ?? "";
+  for (const [reason, names] of EXCLUDED) if (names.includes(mnemonic)) return reason;
+  for (const [pattern, reason] of EXCLUDED_CODES) if (pattern.test(name)) return reason;
+  if (privileged) return "privileged: needs ring 0";
+  if (bitness === 64 && OPERAND_SIZE_BRANCH.test(name))
+    return "vendors differ: operand-size prefix on a near branch in 64-bit code";
+  return undefined;
+}
+
+const REG_OR_MEM = new Set<number>([
+  OpCodeOperandKind.r8_or_mem,
+  OpCodeOperandKind.r16_or_mem,
+  OpCodeOperandKind.r32_or_mem,
+  OpCodeOperandKind.r64_or_mem,
+]);
+const STRING = new Set<number>([OpCodeOperandKind.es_rDI, OpCodeOperandKind.seg_rSI]);
+
+export interface FormList {
+  readonly forms: readonly Form[];
+  readonly excluded: readonly Exclusion[];
+}
+
+/** All forms of the integer set that exist in code of the given size, in order of their `Code`. */
+export function listForms(bitness: Bitness): FormList {
+  const forms: Form[] = [];
+  const excluded: Exclusion[] = [];
+  for (const key of Object.keys(Code)) {
+    const code = Number(key);
+    if (!Number.isInteger(code)) continue;
+    const opCode = CodeExt.opCode(code as Code);
+    const kinds = Array.from({ length: opCode.opCount }, (_, n) => opCode.opKind(n));
+    const exists = opCode.isInstruction && opCode.isAvailableInMode(bitness);
+    const plain = opCode.decoderOption === 0;
+    opCode.free();
+    const { features } = codeInfo(code);
+    if (!exists || !plain || !features.every((feature) => INTEGER_FEATURES.has(feature))) continue;
+    const name = Code[code] ?? "";
+    const reason = exclusion(code, bitness);
+    if (reason !== undefined) {
+      excluded.push({ id: name, reason });
+      continue;
+    }
+    const variants: Form["variant"][] = kinds.some((kind) => REG_OR_MEM.has(kind)) ? ["register", "memory"] : ["fixed"];
+    const repeats: Form["repeat"][] = kinds.some((kind) => STRING.has(kind)) ? ["", "rep", "repne"] : [""];
+    for (const variant of variants) {
+      for (const repeat of repeats) {
+        const id = [name, variant === "fixed" ? "" : variant, repeat].filter((part) => part !== "").join(" ");
+        forms.push({ id, code, bitness, variant, repeat });
+      }
+    }
+  }
+  return { forms, excluded };
+}
