@@ -1,1 +1,2 @@
-export {};
+export { vmxBackend } from "./backend.js";
+export * from "./processor.js";

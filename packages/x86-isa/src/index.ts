@@ -14,3 +14,4 @@ export * from "./uops/table.js";
 export * from "./wasm/index.js";
 export * from "./tables/index.js";
 export * from "./system/index.js";
+export * from "./asm/index.js";

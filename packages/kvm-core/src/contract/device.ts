@@ -45,9 +45,7 @@ export interface DeviceEnvironment {
 
 /** Why a device stopped the machine. `value` is what the guest wrote to the debug-exit port. */
 export type DeviceStop =
-  | { readonly kind: "debug-exit"; readonly value: number }
-  | { readonly kind: "shutdown" }
-  | { readonly kind: "reset" };
+  { readonly kind: "debug-exit"; readonly value: number } | { readonly kind: "shutdown" } | { readonly kind: "reset" };
 
 /** Ports or guest physical addresses, and the devices that claim them: struct kvm_io_bus. */
 export interface IoBus {

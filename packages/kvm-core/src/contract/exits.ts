@@ -16,7 +16,10 @@ export type VcpuExit =
   | { readonly reason: "hlt" }
   | { readonly reason: "irq_window_open" }
   | { readonly reason: "shutdown" }
-  | { readonly reason: "fail_entry"; readonly hardwareEntryFailureReason: number }
+  /** `dump`: the control structure of the vCPU as text, a line a field. */
+  | { readonly reason: "fail_entry"; readonly hardwareEntryFailureReason: number; readonly dump?: string }
+  /** An exception that the backend intercepts and neither emulates nor gives to the guest. */
+  | { readonly reason: "exception"; readonly exception: number; readonly errorCode: number }
   | { readonly reason: "intr" }
   | { readonly reason: "set_tpr" }
   | { readonly reason: "tpr_access"; readonly rip: bigint; readonly isWrite: boolean }

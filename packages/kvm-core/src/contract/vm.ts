@@ -32,6 +32,8 @@ export interface Vm {
   readonly vcpus: readonly Vcpu[];
   /** What the backend keeps for the VM (struct kvm_vmx); only the backend knows its type. */
   backendState: object | undefined;
+  /** Guest physical address that KVM_SET_IDENTITY_MAP_ADDR chose. */
+  readonly identityMapAddr?: number | undefined;
 
   setUserMemoryRegion(region: UserMemoryRegion): void;
   createVcpu(id: number): Vcpu;

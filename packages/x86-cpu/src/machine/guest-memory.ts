@@ -1,0 +1,216 @@
+import {
+  GuestException,
+  VECTOR,
+  cpl,
+  isCanonical,
+  type AccessSize,
+  type CpuState,
+  type MemoryAccess,
+} from "@tapvisor/x86-isa";
+import type { Ram } from "../memory/ram.js";
+import {
+  ACCESS_FETCH,
+  ACCESS_READ,
+  ACCESS_WRITE,
+  PRIVILEGE_IMPLICIT,
+  PRIVILEGE_SUPERVISOR,
+  PRIVILEGE_USER,
+  type AccessKind,
+  type Pager,
+  type Privilege,
+  type Tlb,
+} from "../paging/index.js";
+
+const PAGE_BYTES = 4096;
+const OFFSET_MASK = PAGE_BYTES - 1;
+const WORD_MASK = 0xffff_ffffn;
+
+const low32 = (linear: bigint): number => Number(linear & WORD_MASK) | 0;
+const high32 = (linear: bigint): number => Number((linear >> 32n) & WORD_MASK) | 0;
+
+/** Told of each data access before it happens; for data breakpoints. */
+export type AccessWatcher = (linear: bigint, size: number, write: boolean) => void;
+
+/**
+ * The guest's linear memory, for everything but the interpreter's quick path: translation through the TLB and the
+ * pager, faults in the order of the architecture, accesses that cross pages.
+ */
+export class GuestMemory {
+  #user = false;
+  #longMode = false;
+  #watcher: AccessWatcher | undefined;
+
+  constructor(
+    private readonly state: CpuState,
+    private readonly ram: Ram,
+    readonly pager: Pager,
+    readonly tlb: Tlb,
+  ) {}
+
+  /** CPL 3: the privilege of accesses that the program itself makes. */
+  get user(): boolean {
+    return this.#user;
+  }
+
+  /** The CPL or a register that paging depends on has changed. */
+  modeChanged(): void {
+    const { pager } = this;
+    const before = [pager.form, pager.writeProtect, pager.smep, pager.smap].join();
+    pager.reload();
+    this.#user = cpl(this.state) === 3;
+    this.#longMode = pager.form === "4-level";
+    if ([pager.form, pager.writeProtect, pager.smep, pager.smap].join() !== before) this.tlb.flush();
+  }
+
+  /** Be told of data accesses, or of none any more. */
+  watch(watcher: AccessWatcher | undefined): void {
+    this.#watcher = watcher;
+  }
+
+  load(linear: bigint, size: AccessSize, access: MemoryAccess): bigint {
+    const first = this.#canonical(linear, size, access);
+    this.#watcher?.(first, size, false);
+    const privilege = this.#privilege(access);
+    const kind = access.fetch === true ? ACCESS_FETCH : ACCESS_READ;
+    if (access.willWrite === true) this.#probe(first, size, ACCESS_WRITE, privilege);
+    const offset = Number(first & BigInt(OFFSET_MASK));
+    const inFirst = Math.min(size, PAGE_BYTES - offset);
+    const host = this.translate(first, kind, privilege);
+    if (inFirst === size) return this.#read(host, size);
+    const rest = this.translate(this.#wrap(first + BigInt(inFirst)), kind, privilege);
+    return this.#read(host, inFirst) | (this.#read(rest, size - inFirst) << BigInt(inFirst * 8));
+  }
+
+  store(linear: bigint, size: AccessSize, value: bigint, access: MemoryAccess): void {
+    const first = this.#canonical(linear, size, access);
+    this.#watcher?.(first, size, true);
+    const privilege = this.#privilege(access);
+    const offset = Number(first & BigInt(OFFSET_MASK));
+    const inFirst = Math.min(size, PAGE_BYTES - offset);
+    // Both pages are translated before either is written.
+    const host = this.translate(first, ACCESS_WRITE, privilege);
+    if (inFirst === size) {
+      this.#write(host, size, value);
+      return;
+    }
+    const rest = this.translate(this.#wrap(first + BigInt(inFirst)), ACCESS_WRITE, privilege);
+    this.#write(host, inFirst, value);
+    this.#write(rest, size - inFirst, value >> BigInt(inFirst * 8));
+  }
+
+  probe(linear: bigint, size: number, access: MemoryAccess): void {
+    if (size === 0) return;
+    const first = this.#canonical(linear, size, access);
+    this.#probe(
+      first,
+      size,
+      access.write || access.willWrite === true ? ACCESS_WRITE : ACCESS_READ,
+      this.#privilege(access),
+    );
+  }
+
+  /**
+   * The bytes of code from a linear address to the end of its page, at most 15. Not a copy.
+   *
+   * @param linear canonical, or 32 bits wide outside long mode
+   */
+  fetch(linear: bigint): Uint8Array {
+    const host = this.translate(linear, ACCESS_FETCH, this.#user ? PRIVILEGE_USER : PRIVILEGE_SUPERVISOR);
+    const length = Math.min(15, PAGE_BYTES - (host & OFFSET_MASK));
+    return this.ram.contains(host, length) ? this.ram.view(host, length) : ALL_ONES.subarray(0, length);
+  }
+
+  /** Host physical address of a linear one, through the TLB; a #PF is thrown. */
+  translate(linear: bigint, kind: AccessKind, privilege: Privilege): number {
+    const low = low32(linear);
+    const high = high32(linear);
+    const { tlb, pager } = this;
+    const user = privilege === PRIVILEGE_USER;
+    // Implicit accesses are judged apart from explicit ones where SMAP is on: they go past the TLB there.
+    const cached = privilege !== PRIVILEGE_IMPLICIT || !pager.smap;
+    if (cached) {
+      const page = tlb.lookup(low, high, kind, user);
+      if (page >= 0) return page + (low & OFFSET_MASK);
+    }
+    const host = pager.translate(low, high, kind, privilege);
+    if (host < 0) throw new GuestException(VECTOR.PF, pager.faultCode, linear);
+    if (cached && this.#mayCache(kind, user, host)) tlb.fill(low, high, kind, user, host - (host & OFFSET_MASK));
+    return host;
+  }
+
+  #mayCache(kind: AccessKind, user: boolean, host: number): boolean {
+    if (!this.ram.contains(host, 1)) return false;
+    // What AC decides from one instruction to the next must be decided every time.
+    if (this.pager.smap && !user && this.pager.userPage && kind !== ACCESS_FETCH) return false;
+    // A store to translated code has to be seen.
+    return kind !== ACCESS_WRITE || this.ram.codePages[Math.floor(host / PAGE_BYTES)] === 0;
+  }
+
+  #privilege(access: MemoryAccess): Privilege {
+    if (!this.#user) return PRIVILEGE_SUPERVISOR;
+    return access.system === true ? PRIVILEGE_IMPLICIT : PRIVILEGE_USER;
+  }
+
+  #probe(first: bigint, size: number, kind: AccessKind, privilege: Privilege): void {
+    this.translate(first, kind, privilege);
+    const last = this.#wrap(first + BigInt(size - 1));
+    if (first >> 12n !== last >> 12n) this.translate(last - (last & BigInt(OFFSET_MASK)), kind, privilege);
+  }
+
+  /** The address as the paging unit takes it; #GP or #SS where it is not canonical. */
+  #canonical(linear: bigint, size: number, access: MemoryAccess): bigint {
+    if (!this.#longMode) return linear & WORD_MASK;
+    if (!isCanonical(linear) || !isCanonical(this.#wrap(linear + BigInt(size - 1)))) {
+      throw new GuestException(access.stack === true ? VECTOR.SS : VECTOR.GP, 0);
+    }
+    return linear;
+  }
+
+  #wrap(linear: bigint): bigint {
+    return this.#longMode ? BigInt.asUintN(64, linear) : linear & WORD_MASK;
+  }
+
+  /** Where the second stage maps no RAM, reads give all ones and writes are lost. */
+  #read(host: number, size: number): bigint {
+    const { ram } = this;
+    if (!ram.contains(host, size)) return (1n << BigInt(size * 8)) - 1n;
+    switch (size) {
+      case 1:
+        return BigInt(ram.readU8(host));
+      case 2:
+        return BigInt(ram.readU16(host));
+      case 4:
+        return BigInt(ram.readU32(host));
+      case 8:
+        return ram.readU64(host);
+      default: {
+        let value = 0n;
+        for (let i = size - 1; i >= 0; i--) value = (value << 8n) | BigInt(ram.readU8(host + i));
+        return value;
+      }
+    }
+  }
+
+  #write(host: number, size: number, value: bigint): void {
+    const { ram } = this;
+    if (!ram.contains(host, size)) return;
+    switch (size) {
+      case 1:
+        ram.writeU8(host, Number(value & 0xffn));
+        return;
+      case 2:
+        ram.writeU16(host, Number(value & 0xffffn));
+        return;
+      case 4:
+        ram.writeU32(host, Number(value & WORD_MASK));
+        return;
+      case 8:
+        ram.writeU64(host, BigInt.asUintN(64, value));
+        return;
+      default:
+        for (let i = 0; i < size; i++) ram.writeU8(host + i, Number((value >> BigInt(i * 8)) & 0xffn));
+    }
+  }
+}
+
+const ALL_ONES = new Uint8Array(15).fill(0xff);

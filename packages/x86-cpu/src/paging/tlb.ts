@@ -1,0 +1,73 @@
+import type { AccessKind } from "./second-stage.js";
+
+/** Entries of each array; a power of two. */
+export const TLB_ENTRIES = 1024;
+/** Bytes of an entry: the tag (i64) and the address in the WebAssembly memory of the page (u32), then padding. */
+export const TLB_ENTRY_BYTES = 16;
+const ARRAY_WORDS = (TLB_ENTRIES * TLB_ENTRY_BYTES) >> 2;
+/** Arrays: read, write and fetch, first for supervisor, then for user accesses. */
+const ARRAYS = 6;
+export const TLB_BYTES = ARRAYS * TLB_ENTRIES * TLB_ENTRY_BYTES;
+
+/** A tag that no linear page has: its low bits are not zero. */
+const INVALID = 0xffff_ffff;
+
+/**
+ * The software TLB: arrays in the processor's part of the WebAssembly memory, so that the interpreter looks an address
+ * up without a call. Tag: the linear address of the page, all 64 bits. An entry holds the whole translation, of the
+ * guest's paging and the second stage, for one kind of access and one privilege.
+ *
+ * What is in it can be seen by a guest (a stale entry still translates), so both engines use this one.
+ */
+export class Tlb {
+  readonly #words: Uint32Array;
+
+  /** @param base offset in `buffer`, a multiple of 16 */
+  constructor(
+    buffer: ArrayBuffer,
+    readonly base: number,
+    private readonly ramBase: number,
+  ) {
+    this.#words = new Uint32Array(buffer, base, TLB_BYTES >> 2);
+    this.flush();
+  }
+
+  /** Offset in the memory of the array for a kind of access. */
+  arrayOffset(kind: AccessKind, user: boolean): number {
+    return this.base + this.#array(kind, user) * 4;
+  }
+
+  /** Host physical address of the page that holds the linear address, or -1. */
+  lookup(low: number, high: number, kind: AccessKind, user: boolean): number {
+    const at = this.#array(kind, user) + ((low >>> 12) & (TLB_ENTRIES - 1)) * 4;
+    const words = this.#words;
+    if (words[at] !== (low & ~0xfff) >>> 0 || words[at + 1] !== high >>> 0) return -1;
+    return (words[at + 2] as number) - this.ramBase;
+  }
+
+  /** @param page host physical address of the page; must be RAM */
+  fill(low: number, high: number, kind: AccessKind, user: boolean, page: number): void {
+    const at = this.#array(kind, user) + ((low >>> 12) & (TLB_ENTRIES - 1)) * 4;
+    const words = this.#words;
+    words[at] = low & ~0xfff;
+    words[at + 1] = high;
+    words[at + 2] = page + this.ramBase;
+  }
+
+  /** Drop everything. */
+  flush(): void {
+    for (let at = 0; at < this.#words.length; at += 4) this.#words[at] = INVALID;
+  }
+
+  /** Drop the translations for writes: a page they reach has become code. */
+  flushWrites(): void {
+    for (const user of [false, true]) {
+      const first = this.#array(1, user);
+      for (let at = first; at < first + ARRAY_WORDS; at += 4) this.#words[at] = INVALID;
+    }
+  }
+
+  #array(kind: AccessKind, user: boolean): number {
+    return ((user ? 3 : 0) + kind) * ARRAY_WORDS;
+  }
+}
