@@ -4,3 +4,4 @@ export { OpDispatch, type CoreHooks, type OpStatus } from "./dispatch/dispatch.j
 export type { LifecycleHook, LifecycleHooks } from "./hooks/lifecycle-hook.js";
 export { MAX_NESTED_DEPTH } from "./hooks/owner.js";
 export * from "./init.js";
+export * from "./registry/index.js";
