@@ -1,6 +1,8 @@
 import type { Machine } from "../machine.js";
 import { slot } from "../state/layout.js";
-import { unpackSystem, type LiftedBlock } from "../lift/block.js";
+import type { DecodedInstruction } from "../decode/instruction.js";
+import { liftInstruction, unpackSystem, type LiftedBlock } from "../lift/block.js";
+import type { CodeMode } from "../lift/mode.js";
 import { runSystemInstruction } from "../system/handlers.js";
 import type { Uop, UopValues } from "../uops/definition.js";
 import { uopDefinition } from "../uops/table.js";
@@ -109,4 +111,16 @@ export function evaluate(block: LiftedBlock, machine: Machine): void {
     if (!block.system) registers.set(before);
     throw error;
   }
+}
+
+/**
+ * Lift one instruction and execute it. State fields `rip`, `currentRip` and `nextRip` are set by the caller; the offset
+ * of the instruction to go on with is left in `nextRip`, and `rip` stays.
+ */
+export function executeInstruction(machine: Machine, instruction: DecodedInstruction, mode: CodeMode): void {
+  const { state } = machine;
+  const rip = state.get64(RIP);
+  evaluate(liftInstruction(instruction, mode), machine);
+  state.set64(NEXT_RIP, state.get64(RIP));
+  state.set64(RIP, rip);
 }

@@ -1,0 +1,142 @@
+import {
+  CpuState,
+  GuestException,
+  SEGMENT_NAMES,
+  slot,
+  type AccessSize,
+  type Bitness,
+  type CodeMode,
+  type Machine,
+} from "../../src/index.js";
+import { CODE, DATA_END, DATA_START, WINDOW, type Case } from "./cases.js";
+import { gprCount, startIp, type Origin, type Outcome } from "./format.js";
+
+const PAGE_FAULT = 14;
+const GENERAL_PROTECTION = 13;
+const TF_IF = 0x302n;
+const KEPT_FLAGS = 0xcd5n;
+
+const refuse = (what: string): never => {
+  throw new Error(`an instruction of user mode asked the machine for ${what}`);
+};
+
+/** A machine that has the recorder's data pages and nothing else. */
+export class VectorMachine implements Machine {
+  readonly state = new CpuState();
+  readonly memory = new Uint8Array(DATA_END - DATA_START);
+  readonly #view = new DataView(this.memory.buffer);
+
+  #at(linear: bigint, size: number, write: boolean): number {
+    if (BigInt.asUintN(64, BigInt.asIntN(48, linear)) !== linear) throw new GuestException(GENERAL_PROTECTION, 0);
+    if (linear < BigInt(DATA_START) || linear + BigInt(size) > BigInt(DATA_END)) {
+      throw new GuestException(PAGE_FAULT, write ? 6 : 4, linear);
+    }
+    return Number(linear) - DATA_START;
+  }
+
+  load(linear: bigint, size: AccessSize, access: { willWrite?: boolean }): bigint {
+    const at = this.#at(linear, size, access.willWrite === true);
+    if (size === 1) return BigInt(this.#view.getUint8(at));
+    if (size === 2) return BigInt(this.#view.getUint16(at, true));
+    if (size === 4) return BigInt(this.#view.getUint32(at, true));
+    return this.#view.getBigUint64(at, true);
+  }
+
+  store(linear: bigint, size: AccessSize, value: bigint): void {
+    const at = this.#at(linear, size, true);
+    if (size === 1) this.#view.setUint8(at, Number(value));
+    else if (size === 2) this.#view.setUint16(at, Number(value), true);
+    else if (size === 4) this.#view.setUint32(at, Number(value), true);
+    else this.#view.setBigUint64(at, value, true);
+  }
+
+  probe(linear: bigint, size: number, access: { write: boolean }): void {
+    this.#at(linear, size, access.write);
+  }
+  in = () => refuse("a port");
+  out = () => refuse("a port");
+  stringIo = () => refuse("a port");
+  cpuid = () => refuse("CPUID");
+  readMsr = () => refuse("an MSR");
+  writeMsr = () => refuse("an MSR");
+  readTsc = () => refuse("the TSC");
+  readPmc = () => refuse("a performance counter");
+  readXcr = () => refuse("XCR0");
+  writeXcr = () => refuse("XCR0");
+  readControl = () => refuse("a control register");
+  writeControl = () => refuse("a control register");
+  clearTaskSwitched = () => refuse("CR0");
+  loadMachineStatusWord = () => refuse("CR0");
+  readDebug = () => refuse("a debug register");
+  writeDebug = () => refuse("a debug register");
+  descriptorTable = () => refuse("a descriptor table");
+  invalidatePage = () => refuse("the TLB");
+  invalidatePcid = () => refuse("the TLB");
+  writeBackCaches = () => refuse("the caches");
+  halt = () => refuse("a halt");
+  pause = (): void => undefined;
+  monitor = () => refuse("MONITOR");
+  mwait = () => refuse("MWAIT");
+  random = () => refuse("a random number");
+  virtualization = () => refuse("virtualization");
+  resumeFromSmm = () => refuse("SMM");
+  softwareInterrupt = () => refuse("an interrupt");
+  interruptReturn = () => refuse("IRET");
+  taskSwitch = () => refuse("a task switch");
+  modeChanged = (): void => undefined;
+
+  /** State and memory of a case, as the operating system that ran the recorder has it for a user program. */
+  setUp(c: Case, bitness: Bitness, origin: Origin): void {
+    const { state } = this;
+    new Uint8Array(state.buffer).fill(0);
+    this.memory.fill(0);
+    this.memory.set(c.memory, WINDOW - DATA_START);
+    c.gprs.forEach((value, i) => state.setGpr(i, value));
+    state.rflags = BigInt(c.flags) | TF_IF;
+    state.set64(slot("rip"), startIp(bitness));
+    state.set64(slot("cr0"), 0x8005_0033n);
+    state.set64(slot("cr4"), 0x6f0n);
+    state.set64(slot("efer"), 0xd01n);
+    SEGMENT_NAMES.slice(0, 6).forEach((name, i) => {
+      const code = name === "cs";
+      const big = bitness === 64 && code ? 1 << 13 : bitness === 16 && code ? 0 : 1 << 14;
+      state.setSegment(name, {
+        selector: origin.selectors[i] ?? 0,
+        base: code && bitness === 16 ? BigInt(CODE) : 0n,
+        limit: code && bitness === 16 ? 0xffff : 0xffff_ffff,
+        rights: (code ? 0xfb : 0xf3) | big | (1 << 15),
+      });
+    });
+  }
+
+  outcomeIp(): bigint {
+    return this.state.get64(slot("rip"));
+  }
+
+  /** The outcome as the recorder would have written it. */
+  outcome(c: Case, bitness: Bitness, vector: number | undefined): Outcome {
+    const memory: [number, number][] = [];
+    for (let i = 0; i < this.memory.length; i++) {
+      const offset = i + DATA_START - WINDOW;
+      const before = offset >= 0 && offset < c.memory.length ? (c.memory[offset] ?? 0) : 0;
+      const after = this.memory[i] ?? 0;
+      if (after !== before) memory.push([i + DATA_START, after]);
+    }
+    return {
+      vector,
+      flags: Number(this.state.rflags & KEPT_FLAGS),
+      ip: this.state.get64(slot("rip")),
+      gprs: Array.from({ length: gprCount(bitness) }, (_, i) => this.state.gpr(i)),
+      memory,
+    };
+  }
+}
+
+/** The mode of the recorder's code. In 16-bit code the code segment is not flat, all others are. */
+export const vectorMode = (bitness: Bitness): CodeMode => ({
+  bitness,
+  stackBytes: bitness === 64 ? 8 : 4,
+  flat: true,
+  virtual8086: false,
+  protectedMode: true,
+});
