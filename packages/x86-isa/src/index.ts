@@ -3,6 +3,7 @@ export * from "./decode/instruction.js";
 export * from "./decode/registers.js";
 export * from "./evaluate/evaluator.js";
 export * from "./lift/index.js";
+export * from "./interpret/index.js";
 export * from "./machine.js";
 export * from "./state/cpu-state.js";
 export * from "./state/flags.js";

@@ -151,9 +151,9 @@ function editAux(e: UopEmitter, bits: bigint, current: () => void): void {
   });
 }
 
-/** Replace one flag by bit 0 of `a`. */
-function setFlag(v: UopValues, at: bigint): void {
-  storeFlags(v, (flagsOf(v) & ~(1n << at)) | ((v.a() & 1n) << at));
+/** The same in bigint: `at` is the flag's place in RFLAGS. */
+function editFlag(v: UopValues, bits: bigint, at: bigint): void {
+  if (((flagsOf(v) >> at) & 1n) !== (v.a() & 1n)) v.set("flagAux", v.get("flagAux") ^ bits);
 }
 
 function storeFlags(v: UopValues, flags: bigint): void {
@@ -300,7 +300,7 @@ rows.push(
     readsFlags: true,
     // Bits 63 and 62 flip together when CF changes, so that OF, their difference, stays.
     wasm: (e) => editAux(e, 3n << 62n, () => e.get("flagAux")),
-    evaluate: (v) => setFlag(v, 0n),
+    evaluate: (v) => editFlag(v, 3n << 62n, 0n),
   },
   {
     name: "setof",
@@ -309,7 +309,7 @@ rows.push(
     writesFlags: true,
     readsFlags: true,
     wasm: (e) => editAux(e, 1n << 62n, () => signs.overflow(e)),
-    evaluate: (v) => setFlag(v, 11n),
+    evaluate: (v) => editFlag(v, 1n << 62n, 11n),
   },
   {
     name: "getcf",
@@ -374,7 +374,7 @@ rows.push(
       e.set("flagResult", () => w.get(result));
       e.set("flagAux", () => w.get(aux));
     },
-    evaluate: (v) => setFlag(v, 6n),
+    evaluate: (v) => storeFlags(v, (flagsOf(v) & ~ZF) | ((v.a() & 1n) << 6n)),
   },
 );
 

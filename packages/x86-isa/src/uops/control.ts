@@ -1,6 +1,6 @@
 import { GuestException } from "../machine.js";
 import type { UopDefinition, UopEmitter } from "./definition.js";
-import { emitZeroExtend, signExtend, zeroExtend } from "./parts.js";
+import { emitZeroExtend, signExtend, u64, zeroExtend } from "./parts.js";
 
 const GENERAL_PROTECTION = 13;
 
@@ -72,6 +72,30 @@ rows.push(
     },
     evaluate: (v) => {
       if (signExtend(48, v.a()) !== v.a()) throw new GuestException(GENERAL_PROTECTION, 0);
+    },
+  },
+  {
+    name: "stop",
+    summary:
+      "leave at an instruction boundary: RIP += imm, n instructions of the block have not run; put by an engine over code that has changed",
+    operands: ["n", "imm"],
+    ends: true,
+    wasm: (e) => {
+      e.set("rip", () => {
+        e.get("rip");
+        e.imm();
+        e.w.op("i64.add");
+      });
+      e.set("fuel", () => {
+        e.get("fuel");
+        e.n();
+        e.w.op("i64.extend_i32_u", "i64.add");
+      });
+      e.stop();
+    },
+    evaluate: (v) => {
+      v.set("rip", u64(v.get("rip") + v.imm()));
+      v.set("fuel", u64(v.get("fuel") + BigInt(v.n())));
     },
   },
   {

@@ -78,6 +78,8 @@ export interface UopEmitter {
   jump(target: () => void): void;
   /** Leave to TypeScript: for the system instruction that ends the block. */
   system(): void;
+  /** Leave to TypeScript at an instruction boundary; RIP and fuel are as they should be. */
+  stop(): void;
 }
 
 /** How the bigint meaning of a row sees its micro-operation. Values are unsigned 64-bit, those of vector slots 128-bit. */

@@ -1,0 +1,275 @@
+import { slot } from "../state/layout.js";
+import type { MemorySize, UopEmitter } from "../uops/definition.js";
+import { UOP_BYTES } from "../uops/definition.js";
+import type { Label, ValueType, WasmWriter } from "../wasm/writer.js";
+import { ENGINE_FIELD, LEAVE, TLB_ENTRY_BYTES_LOG2, type InterpreterLayout } from "./layout.js";
+
+const FIELD_D = 2;
+const FIELD_A = 4;
+const FIELD_B = 6;
+const FIELD_IMM = 8;
+
+/** Functions of the host that the generated code calls, by index. Both take the uop's address and a size; 0 is success. */
+export interface SlowPaths {
+  readonly load: number;
+  readonly store: number;
+}
+
+const LOADS = { 1: "i64.load8_u", 2: "i64.load16_u", 4: "i64.load32_u", 8: "i64.load", 16: "v128.load" } as const;
+const STORES = { 1: "i64.store8", 2: "i64.store16", 4: "i64.store32", 8: "i64.store", 16: "v128.store" } as const;
+
+/** Marks a load on the slow path that takes write permission, in its size argument. */
+export const WILL_WRITE = 0x100;
+
+/** Rows over micro-operations in memory: operands are reached through the fields of the one at local `pc`. */
+export class InterpreterEmitter implements UopEmitter {
+  private readonly scratch = new Map<string, number>();
+
+  /**
+   * @param pc local with the address of the micro-operation
+   * @param next label that looks the block at RIP up
+   */
+  constructor(
+    readonly w: WasmWriter,
+    private readonly layout: InterpreterLayout,
+    private readonly pc: number,
+    private readonly slow: SlowPaths,
+    private readonly next: Label | undefined,
+  ) {}
+
+  private offsetIn(field: number): void {
+    this.w.get(this.pc);
+    this.w.mem("i32.load16_u", field);
+  }
+
+  private operand(field: number): void {
+    this.offsetIn(field);
+    this.w.mem("i64.load", this.layout.state);
+  }
+
+  a(): void {
+    this.operand(FIELD_A);
+  }
+
+  b(): void {
+    this.operand(FIELD_B);
+  }
+
+  d(): void {
+    this.operand(FIELD_D);
+  }
+
+  imm(): void {
+    this.w.get(this.pc);
+    this.w.mem("i64.load", FIELD_IMM);
+  }
+
+  immLow(): void {
+    this.w.get(this.pc);
+    this.w.mem("i64.load32_s", FIELD_IMM);
+  }
+
+  immHigh(): void {
+    this.w.get(this.pc);
+    this.w.mem("i64.load32_s", FIELD_IMM + 4);
+  }
+
+  n(): void {
+    this.offsetIn(FIELD_B);
+  }
+
+  field(offset: () => void, op: "i64.load" | "i32.load", extra = 0): void {
+    offset();
+    this.w.mem(op, this.layout.state + extra);
+  }
+
+  setD(value: () => void): void {
+    this.offsetIn(FIELD_D);
+    value();
+    this.w.mem("i64.store", this.layout.state);
+  }
+
+  va(): void {
+    this.offsetIn(FIELD_A);
+    this.w.mem("v128.load", this.layout.state);
+  }
+
+  vb(): void {
+    this.offsetIn(FIELD_B);
+    this.w.mem("v128.load", this.layout.state);
+  }
+
+  vd(): void {
+    this.offsetIn(FIELD_D);
+    this.w.mem("v128.load", this.layout.state);
+  }
+
+  setVD(value: () => void): void {
+    this.offsetIn(FIELD_D);
+    value();
+    this.w.mem("v128.store", this.layout.state);
+  }
+
+  get(field: string): void {
+    this.w.i32(0);
+    this.w.mem("i64.load", this.layout.state + slot(field));
+  }
+
+  set(field: string, value: () => void): void {
+    this.w.i32(0);
+    value();
+    this.w.mem("i64.store", this.layout.state + slot(field));
+  }
+
+  private local(type: ValueType, index: number): number {
+    const key = `${type}${index}`;
+    let local = this.scratch.get(key);
+    if (local === undefined) {
+      local = this.w.local(type);
+      this.scratch.set(key, local);
+    }
+    return local;
+  }
+
+  i64(index: number): number {
+    return this.local("i64", index);
+  }
+
+  i32(index: number): number {
+    return this.local("i32", index);
+  }
+
+  v128(index: number): number {
+    return this.local("v128", index);
+  }
+
+  /** Set locals to the linear address and the TLB entry for it; push whether the entry holds all `size` bytes. */
+  private lookUp(size: MemorySize, array: number, linear: number, entry: number): void {
+    const { w, layout } = this;
+    this.a();
+    this.immLow();
+    w.op("i64.add");
+    w.tee(linear);
+    w.op("i32.wrap_i64");
+    w.i32(12 - TLB_ENTRY_BYTES_LOG2);
+    w.op("i32.shr_u");
+    w.i32((layout.tlbEntries - 1) << TLB_ENTRY_BYTES_LOG2);
+    w.op("i32.and");
+    this.engine("i32.load", array);
+    w.op("i32.add");
+    w.tee(entry);
+    w.mem("i64.load");
+    // The page of the last byte: an access that crosses into the next page finds another tag.
+    w.get(linear);
+    if (size > 1) {
+      w.i64(BigInt(size - 1));
+      w.op("i64.add");
+    }
+    w.i64(-4096n);
+    w.op("i64.and", "i64.eq");
+  }
+
+  /** Push the address in the WebAssembly memory of the bytes that a hit found. */
+  private hostAddress(linear: number, entry: number): void {
+    const { w } = this;
+    w.get(entry);
+    w.mem("i32.load", 8);
+    w.get(linear);
+    w.op("i32.wrap_i64");
+    w.i32(0xfff);
+    w.op("i32.and", "i32.or");
+  }
+
+  private engine(op: "i32.load" | "i64.load" | "v128.load", field: number): void {
+    this.w.i32(0);
+    this.w.mem(op, this.layout.engine + field);
+  }
+
+  private setEngine(op: "i32.store" | "i64.store" | "v128.store", field: number, value: () => void): void {
+    this.w.i32(0);
+    value();
+    this.w.mem(op, this.layout.engine + field);
+  }
+
+  private callSlow(path: number, size: number, linear: number): void {
+    const { w } = this;
+    this.setEngine("i64.store", ENGINE_FIELD.linear, () => w.get(linear));
+    w.get(this.pc);
+    w.i32(size);
+    w.call(path);
+    w.if(() => this.leave(LEAVE.ACCESS));
+  }
+
+  load(size: MemorySize, willWrite: boolean): void {
+    const { w } = this;
+    const [linear, entry] = [this.local("i64", 20), this.local("i32", 20)];
+    const type = size === 16 ? "v128" : "i64";
+    this.lookUp(size, willWrite ? ENGINE_FIELD.writeTlb : ENGINE_FIELD.readTlb, linear, entry);
+    w.if(
+      () => {
+        this.hostAddress(linear, entry);
+        w.mem(LOADS[size]);
+      },
+      () => {
+        this.callSlow(this.slow.load, size | (willWrite ? WILL_WRITE : 0), linear);
+        this.engine(size === 16 ? "v128.load" : "i64.load", ENGINE_FIELD.value);
+      },
+      type,
+    );
+  }
+
+  store(size: MemorySize, value: () => void): void {
+    const { w } = this;
+    const [linear, entry] = [this.local("i64", 20), this.local("i32", 20)];
+    this.lookUp(size, ENGINE_FIELD.writeTlb, linear, entry);
+    w.if(
+      () => {
+        this.hostAddress(linear, entry);
+        value();
+        w.mem(STORES[size]);
+      },
+      () => {
+        this.setEngine(size === 16 ? "v128.store" : "i64.store", ENGINE_FIELD.value, value);
+        this.callSlow(this.slow.store, size, linear);
+      },
+    );
+  }
+
+  raise(vector: number, errorCode?: number): void {
+    this.raiseDynamic(() => this.w.i32(vector | (errorCode === undefined ? 0 : (errorCode << 8) | (1 << 31))));
+  }
+
+  raiseDynamic(fault: () => void): void {
+    this.setEngine("i32.store", ENGINE_FIELD.fault, fault);
+    this.leave(LEAVE.RAISE);
+  }
+
+  skip(count: () => void): void {
+    const { w } = this;
+    w.get(this.pc);
+    count();
+    w.i32(Math.log2(UOP_BYTES));
+    w.op("i32.shl", "i32.add");
+    w.set(this.pc);
+  }
+
+  jump(target: () => void): void {
+    this.set("rip", target);
+    if (this.next === undefined) this.w.op("unreachable");
+    else this.w.br(this.next);
+  }
+
+  system(): void {
+    this.leave(LEAVE.SYSTEM);
+  }
+
+  stop(): void {
+    this.leave(LEAVE.STOP);
+  }
+
+  private leave(reason: number): void {
+    this.setEngine("i32.store", ENGINE_FIELD.uop, () => this.w.get(this.pc));
+    this.w.i32(reason);
+    this.w.op("return");
+  }
+}

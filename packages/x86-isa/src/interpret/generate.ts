@@ -1,0 +1,136 @@
+import { slot } from "../state/layout.js";
+import { UOP_BYTES, type UopDefinition } from "../uops/definition.js";
+import { UOPS } from "../uops/table.js";
+import { WasmModule } from "../wasm/module.js";
+import { InterpreterEmitter, type SlowPaths } from "./emitter.js";
+import { BLOCK_HEADER_BYTES, ENGINE_FIELD, LEAVE, LOOKUP_ENTRY_BYTES, type InterpreterLayout } from "./layout.js";
+
+/**
+ * The interpreter: one function `run() -> i32` that executes blocks until it has to leave, and says why (`LEAVE`).
+ *
+ * It imports `host.memory`, and `host.load` and `host.store`, the slow paths of memory accesses: they take the address of
+ * the micro-operation and the size, find the rest in the engine's fields, and return 0, or anything else to leave.
+ */
+export function generateInterpreter(layout: InterpreterLayout): Uint8Array<ArrayBuffer> {
+  const module = new WasmModule();
+  module.importMemory("host", "memory", 1);
+  const slow: SlowPaths = {
+    load: module.importFunction("host", "load", ["i32", "i32"], ["i32"]),
+    store: module.importFunction("host", "store", ["i32", "i32"], ["i32"]),
+  };
+  const rip = layout.state + slot("rip");
+  const fuel = layout.state + slot("fuel");
+  module.function(
+    [],
+    ["i32"],
+    (w) => {
+      const pc = w.local("i32");
+      const block = w.local("i32");
+      const ripLocal = w.local("i64");
+      const left = w.local("i64");
+      const next = w.openLoop();
+
+      // Look the block up: its entry has RIP and the tag in force.
+      w.i32(0);
+      w.mem("i64.load", rip);
+      w.tee(ripLocal);
+      w.op("i32.wrap_i64");
+      w.get(ripLocal);
+      w.op("i32.wrap_i64");
+      w.i32(12);
+      w.op("i32.shr_u", "i32.xor");
+      w.i32(layout.lookupEntries - 1);
+      w.op("i32.and");
+      w.i32(Math.log2(LOOKUP_ENTRY_BYTES));
+      w.op("i32.shl");
+      w.tee(block);
+      w.mem("i64.load", layout.lookup);
+      w.get(ripLocal);
+      w.op("i64.ne");
+      w.get(block);
+      w.mem("i32.load", layout.lookup + 8);
+      w.i32(0);
+      w.mem("i32.load", layout.engine + ENGINE_FIELD.tag);
+      w.op("i32.ne", "i32.or");
+      w.if(() => {
+        w.i32(LEAVE.MISS);
+        w.op("return");
+      });
+      w.get(block);
+      w.mem("i32.load", layout.lookup + 12);
+      w.set(block);
+
+      // Take the fuel for all of it at once.
+      w.i32(0);
+      w.mem("i64.load", fuel);
+      w.get(block);
+      w.mem("i64.load32_u");
+      w.op("i64.sub");
+      w.tee(left);
+      w.i64(0n);
+      w.op("i64.lt_s");
+      w.if(() => {
+        w.i32(LEAVE.FUEL);
+        w.op("return");
+      });
+      w.i32(0);
+      w.get(left);
+      w.mem("i64.store", fuel);
+      w.i32(0);
+      w.get(block);
+      w.mem("i32.store", layout.engine + ENGINE_FIELD.block);
+      w.get(block);
+      w.i32(BLOCK_HEADER_BYTES);
+      w.op("i32.add");
+      w.set(pc);
+
+      const dispatch = w.openLoop();
+      const emitter = new InterpreterEmitter(w, layout, pc, slow, next);
+      const labels = UOPS.map(() => w.openBlock()).reverse();
+      const [first] = labels;
+      if (first === undefined) throw new RangeError("the table of micro-operations is empty");
+      w.get(pc);
+      w.mem("i32.load16_u");
+      w.brTable(labels, first);
+      for (const row of UOPS) {
+        w.end();
+        row.wasm(emitter);
+        if (row.ends !== true) {
+          w.get(pc);
+          w.i32(UOP_BYTES);
+          w.op("i32.add");
+          w.set(pc);
+          w.br(dispatch);
+        }
+      }
+      w.end();
+      w.end();
+      w.op("unreachable");
+    },
+    "run",
+  );
+  return module.finish();
+}
+
+/**
+ * A module with one function `run(pc) -> i32` that executes the single micro-operation at `pc`, which must not end a
+ * block, and returns -1, or a `LEAVE` reason. For tests that compare a row's two meanings.
+ */
+export function generateSingle(row: UopDefinition, layout: InterpreterLayout): Uint8Array<ArrayBuffer> {
+  const module = new WasmModule();
+  module.importMemory("host", "memory", 1);
+  const slow: SlowPaths = {
+    load: module.importFunction("host", "load", ["i32", "i32"], ["i32"]),
+    store: module.importFunction("host", "store", ["i32", "i32"], ["i32"]),
+  };
+  module.function(
+    ["i32"],
+    ["i32"],
+    (w) => {
+      w.block((next) => row.wasm(new InterpreterEmitter(w, layout, 0, slow, next)));
+      w.i32(-1);
+    },
+    "run",
+  );
+  return module.finish();
+}

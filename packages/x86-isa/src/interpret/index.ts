@@ -1,0 +1,3 @@
+export { WILL_WRITE } from "./emitter.js";
+export * from "./generate.js";
+export * from "./layout.js";
