@@ -1,4 +1,4 @@
-import { ARITHMETIC_FLAGS, decodeFlags, encodeFlags } from "./flags.js";
+import { ARITHMETIC_FLAGS, decodeFlags, decodeFlags32, encodeFlags, encodeFlags32 } from "./flags.js";
 import { GPR_NAMES, SEGMENT_NAMES, STATE_BYTES, slot, type SegmentName } from "./layout.js";
 
 const FLAG_RESULT = slot("flagResult");
@@ -67,6 +67,28 @@ export class CpuState {
     this.set64(FLAG_RESULT, flagResult);
     this.set64(FLAG_AUX, flagAux);
     this.set64(FLAGS_REST, (value & ~ARITHMETIC_FLAGS) | 2n);
+  }
+
+  /** The low half of RFLAGS, which is all there is of it: for what must not make a bigint. */
+  get eflags(): number {
+    const words = this.words;
+    return (
+      ((words[FLAGS_REST >> 2] as number) |
+        decodeFlags32(
+          words[FLAG_RESULT >> 2] as number,
+          words[(FLAG_RESULT >> 2) + 1] as number,
+          words[FLAG_AUX >> 2] as number,
+          words[(FLAG_AUX >> 2) + 1] as number,
+        )) >>>
+      0
+    );
+  }
+
+  set eflags(value: number) {
+    const words = this.words;
+    encodeFlags32(value, words, FLAG_RESULT >> 2, FLAG_AUX >> 2);
+    words[FLAGS_REST >> 2] = (value & ~Number(ARITHMETIC_FLAGS)) | 2;
+    words[(FLAGS_REST >> 2) + 1] = 0;
   }
 
   segment(name: SegmentName): SegmentState {

@@ -56,3 +56,28 @@ export function encodeFlags(rflags: bigint): { flagResult: bigint; flagAux: bigi
   const flagAux = (cf << 63n) | (carryIn << 62n) | (bit(4n) << 3n) | (bit(7n) << 4n) | (parityDelta << 8n);
   return { flagResult, flagAux };
 }
+
+/** {@link decodeFlags} over words, the low one first. */
+export function decodeFlags32(resultLow: number, resultHigh: number, auxLow: number, auxHigh: number): number {
+  const cf = auxHigh >>> 31;
+  const of = cf ^ ((auxHigh >>> 30) & 1);
+  const sf = (resultHigh >>> 31) ^ ((auxLow >>> 4) & 1);
+  const zf = (resultLow | resultHigh) === 0 ? 1 : 0;
+  let parity = (resultLow ^ (auxLow >>> 8)) & 0xff;
+  parity ^= parity >> 4;
+  // Bit n of 0x9669 is set where the four bits of n have even parity.
+  const pf = (0x9669 >> (parity & 0xf)) & 1;
+  const af = (auxLow >>> 3) & 1;
+  return cf | (pf << 2) | (af << 4) | (zf << 6) | (sf << 7) | (of << 11);
+}
+
+/** {@link encodeFlags} into words; `result` and `aux` are the indices of the low ones. */
+export function encodeFlags32(flags: number, words: Uint32Array, result: number, aux: number): void {
+  const zf = (flags >>> 6) & 1;
+  const cf = flags & 1;
+  const parityDelta = ((flags >>> 2) & 1) ^ zf;
+  words[result] = 1 ^ zf;
+  words[result + 1] = 0;
+  words[aux] = (((flags >>> 4) & 1) << 3) | (((flags >>> 7) & 1) << 4) | (parityDelta << 8);
+  words[aux + 1] = (cf << 31) | ((cf ^ ((flags >>> 11) & 1)) << 30);
+}
