@@ -103,7 +103,17 @@ export const VMCS_HEADER = {
 } as const;
 
 /** Kinds of field, as a mask, that the VM-entry checks are grouped by. */
-export const FIELD_KIND = { CONTROL: 1, HOST: 2, GUEST: 4, EVENT: 8, ALL: 15 } as const;
+export const FIELD_KIND = {
+  CONTROL: 1,
+  HOST: 2,
+  GUEST: 4,
+  /** The event to inject. */
+  EVENT: 8,
+  /** Where the guest goes on: RIP and the non-register state, which software changes after most exits. */
+  FLOW: 16,
+  FLAGS: 32,
+  ALL: 63,
+} as const;
 
 const FIRST_WORD = 16;
 
@@ -124,7 +134,18 @@ const EVENT_FIELDS: ReadonlySet<VmcsFieldName> = new Set<VmcsFieldName>([
   "VM_ENTRY_INSTRUCTION_LEN",
 ]);
 
+const FLOW_FIELDS: ReadonlySet<VmcsFieldName> = new Set<VmcsFieldName>([
+  "GUEST_RIP",
+  "GUEST_RSP",
+  "GUEST_INTERRUPTIBILITY_INFO",
+  "GUEST_ACTIVITY_STATE",
+  "GUEST_PENDING_DBG_EXCEPTIONS",
+  "VMX_PREEMPTION_TIMER_VALUE",
+]);
+
 function kindOf(field: VmcsField): number {
+  if (field.name === "GUEST_RFLAGS") return FIELD_KIND.FLAGS;
+  if (FLOW_FIELDS.has(field.name)) return FIELD_KIND.FLOW;
   if (EVENT_FIELDS.has(field.name)) return FIELD_KIND.EVENT;
   if (field.type === "host") return FIELD_KIND.HOST;
   return field.type === "guest" ? FIELD_KIND.GUEST : FIELD_KIND.CONTROL;

@@ -1,0 +1,209 @@
+import { APIC_BASE, CR0, EFER, GuestException, MSR, VECTOR, slot, type CpuState } from "@tapvisor/x86-isa";
+import type { VirtualClock } from "../host/clock.js";
+import type { CpuidLeaves } from "../profiles/cpuid.js";
+import type { ProcessorProfile } from "../profiles/profile.js";
+import type { VmxCapabilities } from "../vmx/capabilities.js";
+
+/** What the MSRs of a processor stand on. */
+export interface MsrEnvironment {
+  readonly profile: ProcessorProfile;
+  readonly cpuid: CpuidLeaves;
+  readonly capabilities: VmxCapabilities | undefined;
+  readonly clock: VirtualClock;
+  readonly bootProcessor: boolean;
+}
+
+/** `switched`: the registers of root or of non-root operation, whichever the access means. */
+type Read = (file: MsrFile, switched: CpuState) => bigint;
+/** False for a value that the register refuses with #GP. */
+type Write = (file: MsrFile, switched: CpuState, value: bigint) => boolean;
+
+interface MsrRow {
+  readonly read: Read;
+  /** Absent: a write is #GP. */
+  readonly write?: Write;
+}
+
+const APIC_BASE_ADDRESS = 0xfee00000n;
+const DEBUGCTL_WRITABLE = 3n;
+const FEATURE_CONTROL_LOCKED = 1n;
+
+const generalProtection = (): never => {
+  throw new GuestException(VECTOR.GP, 0);
+};
+
+type Accept = (value: bigint, file: MsrFile) => boolean;
+
+const always: Accept = () => true;
+const low32: Accept = (value) => value >> 32n === 0n;
+
+const canonical: Accept = (value, file) => {
+  const top = BigInt.asIntN(64, value) >> BigInt(file.environment.profile.linearAddressBits - 1);
+  return top === 0n || top === -1n;
+};
+
+/** Every byte is a memory type that the PAT knows. */
+const memoryTypes: Accept = (value) => {
+  for (let shift = 0n; shift < 64n; shift += 8n) {
+    const type = (value >> shift) & 0xffn;
+    if (type > 7n || type === 2n || type === 3n) return false;
+  }
+  return true;
+};
+
+/** An MSR that is a field of the architectural state which VM entries and exits switch. */
+function switchedField(name: string, accept: Accept = always): MsrRow {
+  const at = slot(name);
+  return {
+    read: (_, switched) => switched.get64(at),
+    write: (file, switched, value) => {
+      if (!accept(value, file)) return false;
+      switched.set64(at, value);
+      return true;
+    },
+  };
+}
+
+/** An MSR that root and non-root operation share. */
+function sharedField(name: string, accept: Accept = always): MsrRow {
+  const at = slot(name);
+  return {
+    read: (file) => file.shared.get64(at),
+    write: (file, _, value) => {
+      if (!accept(value, file)) return false;
+      file.shared.set64(at, value);
+      return true;
+    },
+  };
+}
+
+/** An MSR that only stores what software wrote. */
+function stored(index: number, accept: Accept = always): MsrRow {
+  return {
+    read: (file) => file.stored.get(index) ?? 0n,
+    write: (file, _, value) => {
+      if (!accept(value, file)) return false;
+      file.stored.set(index, value);
+      return true;
+    },
+  };
+}
+
+const constant = (value: bigint): MsrRow => ({ read: () => value });
+
+const EFER_AT = slot("efer");
+const CR0_AT = slot("cr0");
+
+const TIME_STAMP_COUNTER: MsrRow = {
+  read: (file) => BigInt(file.tsc()),
+  write: (file, _, value) => {
+    file.tscAdjust += Number(value) - file.tsc();
+    return true;
+  },
+};
+
+const EXTENDED_FEATURE_ENABLE: MsrRow = {
+  read: (_, switched) => switched.get64(EFER_AT),
+  write: (file, switched, value) => {
+    const old = switched.get64(EFER_AT);
+    if ((value & ~file.environment.cpuid.eferSupported) !== 0n) return false;
+    // LME cannot change while paging is on (SDM vol. 3, "Initializing IA-32e Mode"); a write of LMA is ignored.
+    if (((value ^ old) & EFER.LME) !== 0n && (switched.get64(CR0_AT) & CR0.PG) !== 0n) return false;
+    switched.set64(EFER_AT, (value & ~EFER.LMA) | (old & EFER.LMA));
+    return true;
+  },
+};
+
+const FEATURE_CONTROL: MsrRow = {
+  read: (file) => file.featureControl,
+  write: (file, _, value) => {
+    if ((file.featureControl & FEATURE_CONTROL_LOCKED) !== 0n) return false;
+    file.featureControl = value;
+    return true;
+  },
+};
+
+const APIC_BASE_REGISTER: MsrRow = {
+  read: (file) => APIC_BASE_ADDRESS | APIC_BASE.ENABLE | (file.environment.bootProcessor ? APIC_BASE.BSP : 0n),
+};
+
+const COMMON: readonly (readonly [number, MsrRow])[] = [
+  [MSR.IA32_TIME_STAMP_COUNTER, TIME_STAMP_COUNTER],
+  [MSR.IA32_APIC_BASE, APIC_BASE_REGISTER],
+  [MSR.IA32_BIOS_SIGN_ID, stored(MSR.IA32_BIOS_SIGN_ID)],
+  // No variable and no fixed ranges.
+  [MSR.IA32_MTRRCAP, constant(0n)],
+  [MSR.IA32_MTRR_DEF_TYPE, stored(MSR.IA32_MTRR_DEF_TYPE, low32)],
+  [MSR.IA32_SYSENTER_CS, switchedField("sysenter_cs", low32)],
+  [MSR.IA32_SYSENTER_ESP, switchedField("sysenter_esp", canonical)],
+  [MSR.IA32_SYSENTER_EIP, switchedField("sysenter_eip", canonical)],
+  // No banks of machine-check registers.
+  [MSR.IA32_MCG_CAP, constant(0n)],
+  [MSR.IA32_MCG_STATUS, stored(MSR.IA32_MCG_STATUS, low32)],
+  [MSR.IA32_DEBUGCTL, switchedField("debugctl", (value) => (value & ~DEBUGCTL_WRITABLE) === 0n)],
+  [MSR.IA32_PAT, switchedField("pat", memoryTypes)],
+  [MSR.IA32_EFER, EXTENDED_FEATURE_ENABLE],
+  [MSR.IA32_STAR, sharedField("star")],
+  [MSR.IA32_LSTAR, sharedField("lstar", canonical)],
+  [MSR.IA32_CSTAR, sharedField("cstar", canonical)],
+  [MSR.IA32_FMASK, sharedField("sfmask", low32)],
+  [MSR.IA32_FS_BASE, switchedField("fs.base", canonical)],
+  [MSR.IA32_GS_BASE, switchedField("gs.base", canonical)],
+  [MSR.IA32_KERNEL_GS_BASE, sharedField("kernel_gs_base", canonical)],
+  [MSR.IA32_TSC_AUX, sharedField("tsc_aux", low32)],
+];
+
+const INTEL: readonly (readonly [number, MsrRow])[] = [
+  [MSR.IA32_PLATFORM_ID, constant(0n)],
+  [MSR.IA32_MISC_ENABLE, stored(MSR.IA32_MISC_ENABLE)],
+];
+
+const AMD: readonly (readonly [number, MsrRow])[] = [
+  [MSR.K8_SYSCFG, stored(MSR.K8_SYSCFG)],
+  [MSR.K7_HWCR, stored(MSR.K7_HWCR)],
+  [MSR.VM_CR, stored(MSR.VM_CR, low32)],
+  [MSR.VM_HSAVE_PA, stored(MSR.VM_HSAVE_PA, (value) => (value & 0xfffn) === 0n)],
+];
+
+/** The model-specific registers of one processor. What is not here is #GP, in root and in non-root operation. */
+export class MsrFile {
+  readonly #rows: Map<number, MsrRow>;
+  /** Registers that software wrote and nothing else reads. */
+  readonly stored = new Map<number, bigint>();
+  featureControl: bigint;
+  /** Cycles that the TSC of this processor is ahead of the clock. */
+  tscAdjust = 0;
+
+  /** @param shared the state whose registers a VM entry and exit do not switch */
+  constructor(
+    readonly environment: MsrEnvironment,
+    readonly shared: CpuState,
+  ) {
+    const { profile, capabilities } = environment;
+    this.featureControl = profile.featureControl ?? 0n;
+    this.#rows = new Map([...COMMON, ...(profile.vendor === "intel" ? INTEL : AMD)]);
+    for (const [index, value] of capabilities?.msrs ?? []) this.#rows.set(index, constant(value));
+    if (profile.featureControl !== undefined) this.#rows.set(MSR.IA32_FEATURE_CONTROL, FEATURE_CONTROL);
+  }
+
+  /** The time-stamp counter in root operation, in cycles. */
+  tsc(): number {
+    return this.environment.clock.cycles() + this.tscAdjust;
+  }
+
+  has(index: number): boolean {
+    return this.#rows.has(index >>> 0);
+  }
+
+  /** @throws GuestException #GP where there is no such MSR */
+  read(index: number, switched: CpuState): bigint {
+    const row = this.#rows.get(index >>> 0) ?? generalProtection();
+    return row.read(this, switched);
+  }
+
+  /** @throws GuestException #GP where there is no such MSR, it cannot be written, or refuses the value */
+  write(index: number, value: bigint, switched: CpuState): void {
+    const row = this.#rows.get(index >>> 0);
+    if (row?.write?.(this, switched, BigInt.asUintN(64, value)) !== true) generalProtection();
+  }
+}
