@@ -1,0 +1,128 @@
+import {
+  EPT,
+  EPTP,
+  EPT_MEMORY_TYPE_SHIFT,
+  EPT_VIOLATION,
+  EXIT_REASON,
+  VMX_EPT_VPID_CAP,
+  type CapabilityField,
+} from "@tapvisor/x86-isa";
+import { STAGE_ACCESS, STAGE_OF, type SecondStage } from "../machine/core.js";
+import { F } from "./fields.js";
+import type { NonRoot } from "./non-root.js";
+
+const LEVELS = 4;
+const LEVEL_BITS = 9;
+const PAGE_SHIFT = 12;
+const TWO_32 = 0x100000000;
+/** Bits 51:12 of an entry, by halves. */
+const ADDRESS_LOW = 0xfffff000;
+const ADDRESS_HIGH = 0xfffff;
+
+/** Memory types that an EPT entry cannot have. */
+const isReservedType = (type: number): boolean => type === 2 || type === 3 || type === 7;
+
+/** Bits 7:3 of an entry of the highest level, and bits 6:3 of one that names a table, are reserved. */
+const RESERVED_TOP = 0xf8;
+const RESERVED_TABLE = 0x78;
+
+/** Words of RAM, by index. */
+export interface EptMemory {
+  readonly size: number;
+  readonly words: Uint32Array;
+}
+
+/** What one profile has of EPT. */
+export interface EptModel {
+  readonly physicalAddressBits: number;
+  eptVpidHas(field: CapabilityField): boolean;
+}
+
+/**
+ * Translation of guest-physical addresses by the EPT paging structures (SDM vol. 3, "The Extended Page Table Mechanism
+ * (EPT)").
+ */
+export class EptWalker implements SecondStage {
+  /** Bits of the high half of an entry that are reserved: those past the physical-address width. */
+  readonly #reservedHigh: number;
+  readonly #executeOnly: boolean;
+  readonly #largePage: readonly boolean[];
+
+  constructor(
+    private readonly memory: EptMemory,
+    private readonly nonRoot: NonRoot,
+    model: EptModel,
+  ) {
+    this.#reservedHigh = (ADDRESS_HIGH >> (model.physicalAddressBits - 32)) << (model.physicalAddressBits - 32);
+    this.#executeOnly = model.eptVpidHas(VMX_EPT_VPID_CAP.EPT_EXECUTE_ONLY);
+    // By level, 1 for the page table.
+    this.#largePage = [
+      false,
+      false,
+      model.eptVpidHas(VMX_EPT_VPID_CAP.EPT_2MB_PAGE),
+      model.eptVpidHas(VMX_EPT_VPID_CAP.EPT_1GB_PAGE),
+      false,
+    ];
+  }
+
+  translate(gpa: number, access: number, of: number, linearLow: number, linearHigh: number): number {
+    const vmcs = this.nonRoot.words;
+    const eptp = vmcs[F.EPT_POINTER] as number;
+    const accessedDirty = (eptp & EPTP.ACCESSED_DIRTY) !== 0;
+    // With accessed and dirty flags, an access to a paging-structure entry counts as a write.
+    const wanted = of !== STAGE_OF.LINEAR && accessedDirty ? access | STAGE_ACCESS.WRITE : access;
+    const { words, size } = this.memory;
+    let table = ((eptp & ADDRESS_LOW) >>> 0) + ((vmcs[F.EPT_POINTER + 1] as number) & ADDRESS_HIGH) * TWO_32;
+    let rights: number = EPT.RWX;
+    for (let level = LEVELS; ; level--) {
+      const shift = PAGE_SHIFT + LEVEL_BITS * (level - 1);
+      const at = table + (Math.floor(gpa / 2 ** shift) % (1 << LEVEL_BITS)) * 8;
+      // Where there is no RAM all bits read as 1, which no entry may have.
+      const index = at >>> 2;
+      const low = at < size ? (words[at / 4] as number) : 0xffffffff;
+      const high = at < size ? (words[at / 4 + 1] as number) : 0xffffffff;
+      const present = low & EPT.RWX;
+      if (present === 0) this.#violation(gpa, wanted, of, 0, linearLow, linearHigh);
+      const leaf = level === 1 || ((low & EPT.LARGE_PAGE) !== 0 && this.#largePage[level] === true);
+      if (this.#misconfigured(level, low, high, leaf)) this.#misconfiguration(gpa, linearLow, linearHigh);
+      rights &= present;
+      if (!leaf) {
+        if (accessedDirty && (low & EPT.ACCESSED) === 0) words[index] = low | EPT.ACCESSED;
+        table = ((low & ADDRESS_LOW) >>> 0) + (high & ADDRESS_HIGH) * TWO_32;
+        continue;
+      }
+      if ((rights & wanted) !== wanted) this.#violation(gpa, wanted, of, rights, linearLow, linearHigh);
+      if (accessedDirty) {
+        const flags = (wanted & STAGE_ACCESS.WRITE) !== 0 ? EPT.ACCESSED | EPT.DIRTY : EPT.ACCESSED;
+        if ((low & flags) !== flags) words[index] = low | flags;
+      }
+      const page = ((low & ADDRESS_LOW) >>> 0) + (high & ADDRESS_HIGH) * TWO_32;
+      return page + (gpa % 2 ** shift);
+    }
+  }
+
+  #misconfigured(level: number, low: number, high: number, leaf: boolean): boolean {
+    const present = low & EPT.RWX;
+    // Writable without readable, or execute-only where that does not exist.
+    if ((present & (EPT.READ | EPT.WRITE)) === EPT.WRITE) return true;
+    if (present === EPT.EXECUTE && !this.#executeOnly) return true;
+    if ((high & this.#reservedHigh) !== 0) return true;
+    if (level === LEVELS) return (low & RESERVED_TOP) !== 0;
+    if (!leaf) return (low & (RESERVED_TABLE | EPT.LARGE_PAGE)) !== 0;
+    if (isReservedType((low & EPT.MEMORY_TYPE) >> EPT_MEMORY_TYPE_SHIFT)) return true;
+    // A large page is aligned to its size.
+    const alignment = 2 ** (PAGE_SHIFT + LEVEL_BITS * (level - 1)) - 2 ** PAGE_SHIFT;
+    return (low & alignment) !== 0;
+  }
+
+  #violation(gpa: number, access: number, of: number, rights: number, low: number, high: number): never {
+    let qualification = access | (rights << 3);
+    if (of !== STAGE_OF.PDPTE) qualification |= EPT_VIOLATION.LINEAR_VALID;
+    if (of === STAGE_OF.LINEAR) qualification |= EPT_VIOLATION.TRANSLATED;
+    return this.nonRoot.secondStage(EXIT_REASON.EPT_VIOLATION, qualification, gpa, low, high);
+  }
+
+  #misconfiguration(gpa: number, low: number, high: number): never {
+    return this.nonRoot.secondStage(EXIT_REASON.EPT_MISCONFIG, 0, gpa, low, high);
+  }
+}
