@@ -7,7 +7,8 @@ import {
   VMX_EPT_VPID_CAP,
   type CapabilityField,
 } from "@tapvisor/x86-isa";
-import { STAGE_ACCESS, STAGE_OF, type SecondStage } from "../machine/core.js";
+import type { Ram } from "../memory/ram.js";
+import { ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE, type AccessKind, type SecondStage } from "../paging/second-stage.js";
 import { F } from "./fields.js";
 import type { NonRoot } from "./non-root.js";
 
@@ -26,11 +27,22 @@ const isReservedType = (type: number): boolean => type === 2 || type === 3 || ty
 const RESERVED_TOP = 0xf8;
 const RESERVED_TABLE = 0x78;
 
-/** Words of RAM, by index. */
-export interface EptMemory {
-  readonly size: number;
-  readonly words: Uint32Array;
-}
+/** Rights that an access needs, and its bits of the exit qualification, by kind. */
+const WANTED: Readonly<Record<AccessKind, number>> = {
+  [ACCESS_READ]: EPT.READ,
+  [ACCESS_WRITE]: EPT.WRITE,
+  [ACCESS_FETCH]: EPT.EXECUTE,
+};
+
+/** What a guest-physical address is of. */
+const OF = {
+  /** The page that the guest's linear address translates to. */
+  LINEAR: 0,
+  /** An entry of the guest's paging structures. */
+  STRUCTURE: 1,
+  /** The PDPTEs, which are loaded for no linear address. */
+  PDPTE: 2,
+} as const;
 
 /** What one profile has of EPT. */
 export interface EptModel {
@@ -49,7 +61,7 @@ export class EptWalker implements SecondStage {
   readonly #largePage: readonly boolean[];
 
   constructor(
-    private readonly memory: EptMemory,
+    private readonly ram: Ram,
     private readonly nonRoot: NonRoot,
     model: EptModel,
   ) {
@@ -65,36 +77,45 @@ export class EptWalker implements SecondStage {
     ];
   }
 
-  translate(gpa: number, access: number, of: number, linearLow: number, linearHigh: number): number {
+  translate(gpa: number, kind: AccessKind, ofStructure: boolean, linearLow: number, linearHigh: number): number {
+    return this.#walk(gpa, WANTED[kind], ofStructure ? OF.STRUCTURE : OF.LINEAR, linearLow, linearHigh);
+  }
+
+  /** Translate the guest-physical address of a PDPTE that MOV to CR0, CR3 or CR4 loads. */
+  translatePdpte(gpa: number): number {
+    return this.#walk(gpa, EPT.READ, OF.PDPTE, 0, 0);
+  }
+
+  #walk(gpa: number, access: number, of: number, linearLow: number, linearHigh: number): number {
     const vmcs = this.nonRoot.words;
     const eptp = vmcs[F.EPT_POINTER] as number;
     const accessedDirty = (eptp & EPTP.ACCESSED_DIRTY) !== 0;
     // With accessed and dirty flags, an access to a paging-structure entry counts as a write.
-    const wanted = of !== STAGE_OF.LINEAR && accessedDirty ? access | STAGE_ACCESS.WRITE : access;
-    const { words, size } = this.memory;
+    const wanted = of !== OF.LINEAR && accessedDirty ? access | EPT.WRITE : access;
+    const { ram } = this;
     let table = ((eptp & ADDRESS_LOW) >>> 0) + ((vmcs[F.EPT_POINTER + 1] as number) & ADDRESS_HIGH) * TWO_32;
     let rights: number = EPT.RWX;
     for (let level = LEVELS; ; level--) {
       const shift = PAGE_SHIFT + LEVEL_BITS * (level - 1);
       const at = table + (Math.floor(gpa / 2 ** shift) % (1 << LEVEL_BITS)) * 8;
       // Where there is no RAM all bits read as 1, which no entry may have.
-      const index = at >>> 2;
-      const low = at < size ? (words[at / 4] as number) : 0xffffffff;
-      const high = at < size ? (words[at / 4 + 1] as number) : 0xffffffff;
+      const inRam = ram.contains(at, 8);
+      const low = inRam ? ram.readWord(at) : 0xffffffff;
+      const high = inRam ? ram.readWord(at + 4) : 0xffffffff;
       const present = low & EPT.RWX;
       if (present === 0) this.#violation(gpa, wanted, of, 0, linearLow, linearHigh);
       const leaf = level === 1 || ((low & EPT.LARGE_PAGE) !== 0 && this.#largePage[level] === true);
       if (this.#misconfigured(level, low, high, leaf)) this.#misconfiguration(gpa, linearLow, linearHigh);
       rights &= present;
       if (!leaf) {
-        if (accessedDirty && (low & EPT.ACCESSED) === 0) words[index] = low | EPT.ACCESSED;
+        if (accessedDirty && (low & EPT.ACCESSED) === 0) ram.writeU32(at, (low | EPT.ACCESSED) >>> 0);
         table = ((low & ADDRESS_LOW) >>> 0) + (high & ADDRESS_HIGH) * TWO_32;
         continue;
       }
       if ((rights & wanted) !== wanted) this.#violation(gpa, wanted, of, rights, linearLow, linearHigh);
       if (accessedDirty) {
-        const flags = (wanted & STAGE_ACCESS.WRITE) !== 0 ? EPT.ACCESSED | EPT.DIRTY : EPT.ACCESSED;
-        if ((low & flags) !== flags) words[index] = low | flags;
+        const flags = (wanted & EPT.WRITE) !== 0 ? EPT.ACCESSED | EPT.DIRTY : EPT.ACCESSED;
+        if ((low & flags) !== flags) ram.writeU32(at, (low | flags) >>> 0);
       }
       const page = ((low & ADDRESS_LOW) >>> 0) + (high & ADDRESS_HIGH) * TWO_32;
       return page + (gpa % 2 ** shift);
@@ -117,8 +138,8 @@ export class EptWalker implements SecondStage {
 
   #violation(gpa: number, access: number, of: number, rights: number, low: number, high: number): never {
     let qualification = access | (rights << 3);
-    if (of !== STAGE_OF.PDPTE) qualification |= EPT_VIOLATION.LINEAR_VALID;
-    if (of === STAGE_OF.LINEAR) qualification |= EPT_VIOLATION.TRANSLATED;
+    if (of !== OF.PDPTE) qualification |= EPT_VIOLATION.LINEAR_VALID;
+    if (of === OF.LINEAR) qualification |= EPT_VIOLATION.TRANSLATED;
     return this.nonRoot.secondStage(EXIT_REASON.EPT_VIOLATION, qualification, gpa, low, high);
   }
 
