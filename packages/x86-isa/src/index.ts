@@ -1,4 +1,5 @@
 export * from "./decode/decode.js";
+export { Code, Mnemonic, Register } from "./decode/iced.js";
 export * from "./decode/instruction.js";
 export * from "./decode/registers.js";
 export * from "./evaluate/evaluator.js";

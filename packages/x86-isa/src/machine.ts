@@ -76,7 +76,8 @@ export interface Machine {
   pause(): void;
   monitor(linear: bigint): void;
   mwait(hints: number, extensions: number): void;
-  random(kind: "rdrand" | "rdseed", size: 2 | 4 | 8): bigint;
+  /** RDRAND, RDSEED; `gpr` is the encoding of the destination. */
+  random(kind: "rdrand" | "rdseed", size: 2 | 4 | 8, gpr: number): bigint;
   /** VMCALL, VMLAUNCH, ... , VMFUNC, and AMD's VMMCALL: whatever the processor makes of them. */
   virtualization(instruction: DecodedInstruction): void;
   /** Leave system-management mode. */

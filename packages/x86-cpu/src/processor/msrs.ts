@@ -1,4 +1,13 @@
-import { APIC_BASE, CR0, EFER, GuestException, MSR, VECTOR, slot, type CpuState } from "@tapvisor/x86-isa";
+import {
+  APIC_BASE,
+  GuestException,
+  MSR,
+  VECTOR,
+  slot,
+  writeEfer,
+  type ControlRegisterModel,
+  type CpuState,
+} from "@tapvisor/x86-isa";
 import type { VirtualClock } from "../host/clock.js";
 import type { CpuidLeaves } from "../profiles/cpuid.js";
 import type { ProcessorProfile } from "../profiles/profile.js";
@@ -11,6 +20,8 @@ export interface MsrEnvironment {
   readonly capabilities: VmxCapabilities | undefined;
   readonly clock: VirtualClock;
   readonly bootProcessor: boolean;
+  /** What the processor allows in its control registers. */
+  readonly controls: ControlRegisterModel;
 }
 
 /** `switched`: the registers of root or of non-root operation, whichever the access means. */
@@ -92,7 +103,6 @@ function stored(index: number, accept: Accept = always): MsrRow {
 const constant = (value: bigint): MsrRow => ({ read: () => value });
 
 const EFER_AT = slot("efer");
-const CR0_AT = slot("cr0");
 
 const TIME_STAMP_COUNTER: MsrRow = {
   read: (file) => BigInt(file.tsc()),
@@ -105,11 +115,7 @@ const TIME_STAMP_COUNTER: MsrRow = {
 const EXTENDED_FEATURE_ENABLE: MsrRow = {
   read: (_, switched) => switched.get64(EFER_AT),
   write: (file, switched, value) => {
-    const old = switched.get64(EFER_AT);
-    if ((value & ~file.environment.cpuid.eferSupported) !== 0n) return false;
-    // LME cannot change while paging is on (SDM vol. 3, "Initializing IA-32e Mode"); a write of LMA is ignored.
-    if (((value ^ old) & EFER.LME) !== 0n && (switched.get64(CR0_AT) & CR0.PG) !== 0n) return false;
-    switched.set64(EFER_AT, (value & ~EFER.LMA) | (old & EFER.LMA));
+    writeEfer(switched, value, file.environment.controls);
     return true;
   },
 };

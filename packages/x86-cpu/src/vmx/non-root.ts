@@ -10,7 +10,7 @@ import {
   type ExitReason,
 } from "@tapvisor/x86-isa";
 import { F } from "./fields.js";
-import { VM_EXIT_SIGNAL } from "./signal.js";
+import { VM_EXIT } from "../machine/vm-exit.js";
 import type { Vmcs } from "./vmcs.js";
 
 const CURRENT_RIP = slot("currentRip") >> 2;
@@ -39,6 +39,9 @@ export class NonRoot {
   exceptionBitmap = 0;
   /** The exit was asked for by an instruction: it takes time that faults and timers do not. */
   intercepted = false;
+
+  /** Bits of DR6 that the #DB which is being raised has for its cause. */
+  debugConditions = 0;
 
   /** The event in delivery, in the format of the IDT-vectoring information field; 0 for none. */
   delivering = 0;
@@ -75,13 +78,13 @@ export class NonRoot {
     this.words[F.VM_EXIT_INSTRUCTION_LEN] = (state[NEXT_RIP] as number) - (state[CURRENT_RIP] as number);
     this.words[F.VMX_INSTRUCTION_INFO] = information;
     this.intercepted = true;
-    throw VM_EXIT_SIGNAL;
+    throw VM_EXIT;
   }
 
   /** Exit for an event or condition between instructions. */
   event(reason: ExitReason, qualification = 0): never {
     this.#record(reason, qualification, 0);
-    throw VM_EXIT_SIGNAL;
+    throw VM_EXIT;
   }
 
   /**
@@ -103,7 +106,7 @@ export class NonRoot {
     this.words[F.VM_EXIT_INTR_INFO] = information | INTR_INFO.VALID;
     if (errorCode !== undefined) this.words[F.VM_EXIT_INTR_ERROR_CODE] = errorCode;
     if (isSoftwareType((information >>> INTR_INFO_TYPE_SHIFT) & 7)) this.words[F.VM_EXIT_INSTRUCTION_LEN] = length;
-    throw VM_EXIT_SIGNAL;
+    throw VM_EXIT;
   }
 
   /** Exit for an EPT violation or misconfiguration. */
@@ -114,7 +117,7 @@ export class NonRoot {
     words[F.GUEST_PHYSICAL_ADDRESS + 1] = Math.floor(gpa / 0x100000000);
     words[F.GUEST_LINEAR_ADDRESS] = linearLow;
     words[F.GUEST_LINEAR_ADDRESS + 1] = linearHigh;
-    throw VM_EXIT_SIGNAL;
+    throw VM_EXIT;
   }
 
   /** Write what a VM entry that fails after the checks on controls and host state leaves behind. */

@@ -113,7 +113,7 @@ export function random(kind: "rdrand" | "rdseed") {
     const operand = operandOf(i, 0);
     const register = operand.kind === "register" ? generalRegister(operand.register) : undefined;
     const size = register === undefined || register.size === 1 ? 4 : register.size;
-    writeOperand(m, operand, size, m.random(kind, size) & maskOf(size));
+    writeOperand(m, operand, size, m.random(kind, size, register?.index ?? 0) & maskOf(size));
     setFlags(m, RFLAGS.CF, ARITHMETIC);
   };
 }

@@ -1,0 +1,339 @@
+import {
+  ACTIVITY,
+  CPU_BASED,
+  DR7,
+  EXIT_REASON,
+  GuestException,
+  INTERRUPTIBILITY,
+  INTR_INFO,
+  INTR_INFO_TYPE_SHIFT,
+  INTR_TYPE,
+  PIN_BASED,
+  RFLAGS,
+  VECTOR,
+  VM_EXIT as EXIT_CONTROLS,
+  deliverEvent,
+  escalate,
+  pushesResumeFlag,
+  slot,
+  type CpuState,
+  type InterruptEvent,
+  type InterruptionType,
+  type Machine,
+} from "@tapvisor/x86-isa";
+import type { GuestEvents } from "../engine/events.js";
+import type { VirtualClock } from "../host/clock.js";
+import type { HostInterrupts } from "../processor/host-interrupts.js";
+import { F } from "../vmx/fields.js";
+import type { NonRoot } from "../vmx/non-root.js";
+
+const SLOT = {
+  rip: slot("rip"),
+  currentRip: slot("currentRip"),
+  nextRip: slot("nextRip"),
+  flagsRest: slot("flagsRest"),
+  cr2: slot("cr2"),
+  dr6: slot("dr6"),
+  dr7: slot("dr7"),
+  activity: slot("activity"),
+  interruptibility: slot("interruptibility"),
+  pendingDebug: slot("pendingDebug"),
+} as const;
+
+const IF = Number(RFLAGS.IF);
+const { STI, MOV_SS, NMI } = INTERRUPTIBILITY;
+/** Breakpoints B0 to B3 of DR6, which a #DB overwrites; the other causes are sticky. */
+const DR6_BREAKPOINTS = 0xfn;
+/** Bits of the pending debug exceptions that DR6 knows. */
+const PENDING_CAUSES = 0x400f;
+const NEVER = Number.MAX_SAFE_INTEGER;
+/** A budget has to fit the engines' arithmetic; a longer wait takes several. */
+const LONGEST_BUDGET = 0x7fff_ffff;
+
+const typeField = (type: InterruptionType): number => type << INTR_INFO_TYPE_SHIFT;
+const typeOf = (information: number): number => (information >>> INTR_INFO_TYPE_SHIFT) & 7;
+
+/**
+ * What surrounds the guest's instructions in VMX non-root operation: exceptions, interrupts, windows and deadlines, each
+ * of which the VMCS may turn into a VM exit (SDM vol. 3, "Other Causes of VM Exits").
+ */
+export class VmxEvents implements GuestEvents {
+  attention = false;
+  /** TSC of the clock at which the VMX-preemption timer reaches 0. */
+  #preemptionDeadline = NEVER;
+  /** A VM exit by the monitor trap flag is due before the next instruction. */
+  #trapFlagDue = false;
+  #machine: Machine | undefined;
+
+  constructor(
+    private readonly state: CpuState,
+    private readonly nonRoot: NonRoot,
+    private readonly clock: VirtualClock,
+    private readonly host: HostInterrupts,
+  ) {}
+
+  /** The machine that events are delivered on. */
+  attach(machine: Machine): void {
+    this.#machine = machine;
+  }
+
+  /** Something that {@link boundary} looks at may have changed. */
+  attend(): void {
+    this.attention = true;
+  }
+
+  /**
+   * Non-root operation begins. The event of the VM-entry interruption-information field is delivered as the last part of
+   * the VM entry (SDM vol. 3, "Event Injection").
+   *
+   * @param rate the preemption timer counts down every 2^rate cycles
+   */
+  begin(rate: number): void {
+    const { words, pin } = this.nonRoot;
+    this.attention = true;
+    this.#trapFlagDue = false;
+    this.#preemptionDeadline = NEVER;
+    if ((pin & PIN_BASED.VMX_PREEMPTION_TIMER) !== 0) {
+      const tick = 2 ** rate;
+      const value = words[F.VMX_PREEMPTION_TIMER_VALUE] as number;
+      this.#preemptionDeadline = (Math.floor(this.clock.cycles() / tick) + value) * tick;
+    }
+    const information = words[F.VM_ENTRY_INTR_INFO_FIELD] as number;
+    if ((information & INTR_INFO.VALID) !== 0) this.#inject(information);
+  }
+
+  /** Non-root operation has ended: keep what the preemption timer has left, if the VM-exit controls ask for it. */
+  end(rate: number): void {
+    if ((this.nonRoot.exitControls & EXIT_CONTROLS.SAVE_VMX_PREEMPTION_TIMER) === 0) return;
+    const tick = 2 ** rate;
+    const left = this.#preemptionDeadline / tick - Math.floor(this.clock.cycles() / tick);
+    this.nonRoot.words[F.VMX_PREEMPTION_TIMER_VALUE] = Math.max(0, left);
+  }
+
+  // --- GuestEvents
+
+  budget(): number {
+    if ((this.nonRoot.primary & CPU_BASED.MONITOR_TRAP_FLAG) !== 0) return 1;
+    const deadline = Math.min(this.#preemptionDeadline, this.host.deadline() ?? NEVER);
+    return Math.max(1, Math.min(LONGEST_BUDGET, deadline - this.clock.cycles()));
+  }
+
+  retired(instructions: number): void {
+    if (instructions === 0) return;
+    this.clock.charge(instructions);
+    if ((this.nonRoot.primary & CPU_BASED.MONITOR_TRAP_FLAG) !== 0) {
+      this.#trapFlagDue = true;
+      this.attention = true;
+    }
+  }
+
+  boundary(): void {
+    this.attention = false;
+    const { state, nonRoot } = this;
+    const { pin, primary } = nonRoot;
+    const activity = state.get32(SLOT.activity);
+    const blocking = state.get32(SLOT.interruptibility);
+
+    // In the order of priority (SDM vol. 3, "Priority Among Concurrent Events" and the sections of each control).
+    if ((state.get32(SLOT.pendingDebug) & PENDING_CAUSES) !== 0 && (blocking & MOV_SS) === 0) {
+      const causes = state.get64(SLOT.pendingDebug) & BigInt(PENDING_CAUSES);
+      state.set64(SLOT.pendingDebug, 0n);
+      this.debugTrap(causes);
+      return;
+    }
+    if (this.#trapFlagDue) nonRoot.event(EXIT_REASON.MONITOR_TRAP_FLAG);
+    if (this.clock.cycles() >= this.#preemptionDeadline) nonRoot.event(EXIT_REASON.PREEMPTION_TIMER);
+    if (activity === ACTIVITY.WAIT_SIPI) return;
+    if ((primary & CPU_BASED.NMI_WINDOW_EXITING) !== 0 && (blocking & (NMI | MOV_SS)) === 0) {
+      nonRoot.event(EXIT_REASON.NMI_WINDOW);
+    }
+    if (this.host.nmiPending && this.#takeNmi(pin, blocking)) return;
+    if (activity === ACTIVITY.SHUTDOWN) return;
+    const open = (state.get32(SLOT.flagsRest) & IF) !== 0 && (blocking & (STI | MOV_SS)) === 0;
+    if (open && (primary & CPU_BASED.INTERRUPT_WINDOW_EXITING) !== 0) nonRoot.event(EXIT_REASON.INTERRUPT_WINDOW);
+    if (!this.host.pending) return;
+    if ((pin & PIN_BASED.EXT_INTR_EXITING) !== 0) this.#externalInterruptExit();
+    if (!open) return;
+    const vector = this.host.acknowledge();
+    this.#deliver({ vector, type: INTR_TYPE.EXT_INTR, returnRip: state.get64(SLOT.rip) }, vector, 0);
+  }
+
+  idle(): void {
+    if (this.attention || this.host.pending || this.host.nmiPending) return;
+    const deadline = Math.min(this.#preemptionDeadline, this.host.deadline() ?? NEVER);
+    if (deadline === NEVER) {
+      // Nothing will ever wake this guest: hand the processor back as if somebody had asked for it.
+      this.nonRoot.event(EXIT_REASON.EXTERNAL_INTERRUPT);
+    }
+    this.clock.charge(Math.max(0, deadline - this.clock.cycles()));
+    this.attention = true;
+  }
+
+  exception(fault: GuestException): void {
+    this.state.set64(SLOT.rip, this.state.get64(SLOT.currentRip));
+    this.#raise(fault);
+  }
+
+  debugTrap(conditions: bigint): void {
+    this.nonRoot.debugConditions = Number(conditions);
+    this.#raise(new GuestException(VECTOR.DB));
+  }
+
+  // --- software interrupts
+
+  /** INT n, INT3, INTO and INT1; of these the exception bitmap knows all but INT n. */
+  softwareInterrupt(event: InterruptEvent): void {
+    const { state, nonRoot } = this;
+    const length = Number(state.get64(SLOT.nextRip) - state.get64(SLOT.currentRip));
+    const information = event.vector | typeField(event.type);
+    if (event.type !== INTR_TYPE.SOFT_INTR && ((nonRoot.exceptionBitmap >>> event.vector) & 1) !== 0) {
+      nonRoot.vectored(EXIT_REASON.EXCEPTION_NMI, information, undefined, 0, 0, length);
+    }
+    nonRoot.delivering = (information | INTR_INFO.VALID) >>> 0;
+    nonRoot.deliveringLength = length;
+    deliverEvent(this.#on(), event);
+    nonRoot.delivering = 0;
+    this.attention = true;
+  }
+
+  // --- parts
+
+  #on(): Machine {
+    if (this.#machine === undefined) throw new Error("no machine is attached");
+    return this.#machine;
+  }
+
+  #takeNmi(pin: number, blocking: number): boolean {
+    if ((pin & PIN_BASED.NMI_EXITING) !== 0) {
+      this.host.nmiPending = false;
+      this.nonRoot.vectored(EXIT_REASON.EXCEPTION_NMI, VECTOR.NMI | typeField(INTR_TYPE.NMI_INTR), undefined, 0, 0, 0);
+    }
+    if ((blocking & (NMI | MOV_SS)) !== 0) return false;
+    this.host.nmiPending = false;
+    const returnRip = this.state.get64(SLOT.rip);
+    this.#deliver({ vector: VECTOR.NMI, type: INTR_TYPE.NMI_INTR, returnRip }, VECTOR.NMI, 0);
+    this.#blockNmis();
+    return true;
+  }
+
+  #blockNmis(): void {
+    this.state.set32(SLOT.interruptibility, this.state.get32(SLOT.interruptibility) | NMI);
+  }
+
+  /** With "acknowledge interrupt on exit" the vector is reported, otherwise the interrupt stays pending. */
+  #externalInterruptExit(): never {
+    const { nonRoot } = this;
+    if ((nonRoot.exitControls & EXIT_CONTROLS.ACK_INTR_ON_EXIT) === 0) {
+      return nonRoot.event(EXIT_REASON.EXTERNAL_INTERRUPT);
+    }
+    const vector = this.host.acknowledge();
+    return nonRoot.vectored(EXIT_REASON.EXTERNAL_INTERRUPT, vector, undefined, 0, 0, 0);
+  }
+
+  #inject(information: number): void {
+    const { words } = this.nonRoot;
+    const vector = information & INTR_INFO.VECTOR;
+    const type = typeOf(information);
+    if (type === INTR_TYPE.OTHER_EVENT) {
+      this.#trapFlagDue = true;
+      return;
+    }
+    const software =
+      type === INTR_TYPE.SOFT_INTR || type === INTR_TYPE.SOFT_EXCEPTION || type === INTR_TYPE.PRIV_SW_EXCEPTION;
+    const length = software ? (words[F.VM_ENTRY_INSTRUCTION_LEN] as number) : 0;
+    const coded = (information & INTR_INFO.DELIVER_CODE) !== 0;
+    const errorCode = coded ? (words[F.VM_ENTRY_EXCEPTION_ERROR_CODE] as number) : undefined;
+    const returnRip = this.state.get64(SLOT.rip) + BigInt(length);
+    this.#deliver({ vector, type: type as InterruptionType, errorCode, returnRip }, information, length);
+    if (type === INTR_TYPE.NMI_INTR) this.#blockNmis();
+    if ((this.nonRoot.primary & CPU_BASED.MONITOR_TRAP_FLAG) !== 0) this.#trapFlagDue = true;
+  }
+
+  /** Deliver an event at `rip`; a fault on the way is raised in turn. */
+  #deliver(event: InterruptEvent, information: number, length: number): void {
+    const { state, nonRoot } = this;
+    const coded = event.errorCode === undefined ? 0 : INTR_INFO.DELIVER_CODE;
+    const base = (information & INTR_INFO.VECTOR) | typeField(event.type) | coded | INTR_INFO.VALID;
+    nonRoot.delivering = base >>> 0;
+    nonRoot.deliveringErrorCode = event.errorCode ?? 0;
+    nonRoot.deliveringLength = length;
+    try {
+      deliverEvent(this.#on(), event);
+    } catch (thrown) {
+      if (!(thrown instanceof GuestException)) throw thrown;
+      this.#raise(thrown);
+      return;
+    }
+    nonRoot.delivering = 0;
+    state.set64(SLOT.rip, state.get64(SLOT.nextRip));
+    state.set32(SLOT.activity, ACTIVITY.ACTIVE);
+    this.attention = true;
+  }
+
+  /** An exception at `rip`, which may have been met while another event was being delivered. */
+  #raise(fault: GuestException): void {
+    const { state, nonRoot } = this;
+    let { vector, errorCode } = fault;
+    if (nonRoot.delivering !== 0) {
+      const type = typeOf(nonRoot.delivering);
+      const isException = type !== INTR_TYPE.EXT_INTR && type !== INTR_TYPE.NMI_INTR && type !== INTR_TYPE.SOFT_INTR;
+      const first = isException ? nonRoot.delivering & INTR_INFO.VECTOR : undefined;
+      const outcome = escalate(first, vector);
+      if (outcome !== "handle") {
+        // Neither a double nor a triple fault reports the event that led to it.
+        nonRoot.delivering = 0;
+        if (vector === VECTOR.PF && fault.cr2 !== undefined) state.set64(SLOT.cr2, fault.cr2);
+        if (outcome === "triple-fault") nonRoot.event(EXIT_REASON.TRIPLE_FAULT);
+        vector = VECTOR.DF;
+        errorCode = 0;
+      }
+    }
+    const information =
+      vector | typeField(INTR_TYPE.HARD_EXCEPTION) | (errorCode === undefined ? 0 : INTR_INFO.DELIVER_CODE);
+    if (this.#intercepted(vector, errorCode ?? 0)) this.#exceptionExit(vector, errorCode, information, fault);
+    if (vector === VECTOR.PF && fault.cr2 !== undefined) state.set64(SLOT.cr2, fault.cr2);
+    if (vector === VECTOR.DB) this.#recordDebugConditions();
+    const resumeFlag = pushesResumeFlag(vector) ? { resumeFlag: true } : {};
+    const event = {
+      vector,
+      type: INTR_TYPE.HARD_EXCEPTION,
+      errorCode,
+      returnRip: state.get64(SLOT.rip),
+      ...resumeFlag,
+    };
+    this.#deliver(event, information, 0);
+    if ((nonRoot.primary & CPU_BASED.MONITOR_TRAP_FLAG) !== 0) this.#trapFlagDue = true;
+  }
+
+  /** The exception bitmap; of page faults it is inverted where the error code does not match (SDM vol. 3, "Exceptions"). */
+  #intercepted(vector: number, errorCode: number): boolean {
+    const { nonRoot } = this;
+    const bit = ((nonRoot.exceptionBitmap >>> vector) & 1) !== 0;
+    if (vector !== VECTOR.PF) return bit;
+    const mask = nonRoot.words[F.PAGE_FAULT_ERROR_CODE_MASK] as number;
+    const match = nonRoot.words[F.PAGE_FAULT_ERROR_CODE_MATCH] as number;
+    return (errorCode & mask) >>> 0 === match ? bit : !bit;
+  }
+
+  #exceptionExit(vector: number, errorCode: number | undefined, information: number, fault: GuestException): never {
+    let low = 0;
+    let high = 0;
+    if (vector === VECTOR.PF && fault.cr2 !== undefined) {
+      low = Number(BigInt.asUintN(32, fault.cr2));
+      high = Number(BigInt.asUintN(32, fault.cr2 >> 32n));
+    }
+    if (vector === VECTOR.DB) {
+      low = this.nonRoot.debugConditions;
+      this.nonRoot.debugConditions = 0;
+    }
+    return this.nonRoot.vectored(EXIT_REASON.EXCEPTION_NMI, information, errorCode, low, high, 0);
+  }
+
+  /** A #DB that the guest takes leaves its causes in DR6 and ends general detect (SDM vol. 3, "Debug Status Register (DR6)"). */
+  #recordDebugConditions(): void {
+    const { state, nonRoot } = this;
+    state.set64(SLOT.dr6, (state.get64(SLOT.dr6) & ~DR6_BREAKPOINTS) | BigInt(nonRoot.debugConditions));
+    state.set64(SLOT.dr7, state.get64(SLOT.dr7) & ~DR7.GD);
+    nonRoot.debugConditions = 0;
+  }
+}
