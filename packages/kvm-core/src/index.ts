@@ -5,3 +5,4 @@ export type { LifecycleHook, LifecycleHooks } from "./hooks/lifecycle-hook.js";
 export { MAX_NESTED_DEPTH } from "./hooks/owner.js";
 export * from "./init.js";
 export * from "./registry/index.js";
+export * from "./machine/index.js";
