@@ -1,0 +1,48 @@
+import { slot, type CpuState } from "@tapvisor/x86-isa";
+import { VM_EXIT } from "../machine/vm-exit.js";
+import type { GuestEvents } from "./events.js";
+import type { Stepper } from "./stepper.js";
+
+const SLOT_ACTIVITY = slot("activity");
+
+/** Runs many instructions at a time, where nothing has to be looked at between them. */
+export interface FastPath {
+  /**
+   * Run from `rip` until at most `budget` instructions have retired, a system instruction has been executed, or a
+   * fault has gone to the events. Retired instructions are reported to the events. `rip` is exact on return, and when it throws.
+   */
+  run(budget: number): void;
+}
+
+/** The run loop of a guest: from VM entry to VM exit. */
+export class Engine {
+  constructor(
+    private readonly state: CpuState,
+    private readonly events: GuestEvents,
+    private readonly stepper: Stepper,
+    /** Absent: every instruction is executed by the stepper, on the evaluator. */
+    private readonly fastPath?: FastPath,
+  ) {}
+
+  /** Run until the guest leaves non-root operation. */
+  run(): void {
+    try {
+      for (;;) this.#advance();
+    } catch (signal) {
+      if (signal !== VM_EXIT) throw signal;
+    }
+  }
+
+  #advance(): void {
+    const { state, events, stepper, fastPath } = this;
+    if (events.attention) events.boundary();
+    if (state.get32(SLOT_ACTIVITY) !== 0) {
+      events.idle();
+      return;
+    }
+    const budget = events.budget();
+    if (budget < 1) events.boundary();
+    else if (fastPath === undefined || stepper.needed) stepper.step();
+    else fastPath.run(budget);
+  }
+}

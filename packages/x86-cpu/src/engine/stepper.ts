@@ -1,0 +1,154 @@
+import {
+  GuestException,
+  MAX_INSTRUCTION_BYTES,
+  RFLAGS,
+  VECTOR,
+  decode,
+  executeInstruction,
+  isCanonical,
+  slot,
+  type Bitness,
+  type CpuState,
+  type DecodedInstruction,
+  type Machine,
+} from "@tapvisor/x86-isa";
+import type { GuestMemory } from "../machine/guest-memory.js";
+import { Breakpoints } from "./breakpoints.js";
+import { bitnessOf, codeMode } from "./code-mode.js";
+import type { GuestEvents } from "./events.js";
+
+const SLOT_RIP = slot("rip");
+const SLOT_CURRENT_RIP = slot("currentRip");
+const SLOT_NEXT_RIP = slot("nextRip");
+const SLOT_FLAGS_REST = slot("flagsRest");
+const SLOT_INTERRUPTIBILITY = slot("interruptibility");
+const SLOT_CS_BASE = slot("cs.base");
+const SLOT_CS_LIMIT = slot("cs.limit");
+
+const TF = Number(RFLAGS.TF);
+const RF = Number(RFLAGS.RF);
+/** Blocking by STI and by MOV SS, bits of the interruptibility state. */
+const SHADOW = 3;
+const SHADOW_MOV_SS = 2;
+const DR6_BS = 1n << 14n;
+
+/**
+ * Executes one instruction at a time on the evaluator, with everything that may happen between two instructions:
+ * breakpoints, single-step, the interrupt shadow. It is the reference, and what the quick engine falls back on
+ * while any of these is in force.
+ */
+export class Stepper {
+  readonly #breakpoints: Breakpoints;
+  #dataHits = 0;
+
+  constructor(
+    private readonly state: CpuState,
+    private readonly memory: GuestMemory,
+    private readonly machine: Machine,
+    private readonly events: GuestEvents,
+    private readonly feature: (name: string) => boolean,
+  ) {
+    this.#breakpoints = new Breakpoints(state);
+  }
+
+  /** Must the next instruction be executed here? */
+  get needed(): boolean {
+    const { state } = this;
+    return (
+      (state.get32(SLOT_FLAGS_REST) & (TF | RF)) !== 0 ||
+      (state.get32(SLOT_INTERRUPTIBILITY) & SHADOW) !== 0 ||
+      this.#breakpoints.enabled
+    );
+  }
+
+  /** Execute the instruction at `rip`. A fault goes to the events; a VM exit is thrown on. */
+  step(): void {
+    const { state, events } = this;
+    const rip = state.get64(SLOT_RIP);
+    const rest = state.get32(SLOT_FLAGS_REST);
+    state.set64(SLOT_CURRENT_RIP, rip);
+    const shadow = state.get32(SLOT_INTERRUPTIBILITY) & SHADOW;
+    const watched = this.#breakpoints.enabled;
+    this.#dataHits = 0;
+    try {
+      const bitness = bitnessOf(state);
+      if (watched && (rest & RF) === 0) this.#instructionBreakpoint(rip, bitness);
+      const instruction = this.#fetch(rip, bitness);
+      const mask = bitness === 64 ? 64 : bitness;
+      state.set64(SLOT_NEXT_RIP, BigInt.asUintN(mask, rip + BigInt(instruction.length)));
+      // An instruction that completes clears RF, but for those that load it.
+      state.set32(SLOT_FLAGS_REST, rest & ~RF);
+      if (watched) this.memory.watch((linear, size, write) => this.#noteData(linear, size, write));
+      executeInstruction(this.machine, instruction, codeMode(state, this.feature));
+    } catch (signal) {
+      // Nothing of the instruction happened; RF is as before it.
+      if ((rest & RF) !== 0) state.set32(SLOT_FLAGS_REST, state.get32(SLOT_FLAGS_REST) | RF);
+      if (!(signal instanceof GuestException)) throw signal;
+      events.exception(signal);
+      return;
+    } finally {
+      if (watched) this.memory.watch(undefined);
+    }
+    state.set64(SLOT_RIP, state.get64(SLOT_NEXT_RIP));
+    state.set32(SLOT_INTERRUPTIBILITY, state.get32(SLOT_INTERRUPTIBILITY) & ~shadow);
+    events.retired(1);
+    this.#traps(rest, state.get32(SLOT_INTERRUPTIBILITY));
+  }
+
+  /** Traps after an instruction; one that blocks by MOV SS delays them (SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks"). */
+  #traps(flagsBefore: number, interruptibility: number): void {
+    let conditions = BigInt(this.#dataHits);
+    if ((flagsBefore & TF) !== 0) conditions |= DR6_BS;
+    if (conditions === 0n || (interruptibility & SHADOW_MOV_SS) !== 0) return;
+    this.events.debugTrap(conditions);
+  }
+
+  #instructionBreakpoint(rip: bigint, bitness: Bitness): void {
+    const linear = bitness === 64 ? rip : BigInt.asUintN(32, this.state.get64(SLOT_CS_BASE) + rip);
+    const hit = this.#breakpoints.onExecute(linear);
+    if (hit !== 0) throw new InstructionBreakpoint(BigInt(hit));
+  }
+
+  #noteData(linear: bigint, size: number, write: boolean): void {
+    this.#dataHits |= this.#breakpoints.onData(linear, size, write);
+  }
+
+  /** Fetch and decode, with the faults of both. */
+  #fetch(rip: bigint, bitness: Bitness): DecodedInstruction {
+    const { state, memory } = this;
+    const long = bitness === 64;
+    if (long && !isCanonical(rip)) throw new GuestException(VECTOR.GP, 0);
+    const room = long ? MAX_INSTRUCTION_BYTES : state.get32(SLOT_CS_LIMIT) - Number(rip) + 1;
+    if (room <= 0) throw new GuestException(VECTOR.GP, 0);
+    const linear = long ? rip : BigInt.asUintN(32, state.get64(SLOT_CS_BASE) + rip);
+    let bytes = memory.fetch(linear);
+    for (;;) {
+      const seen = bytes.length > room ? bytes.subarray(0, room) : bytes;
+      const result = decode(seen, rip, bitness);
+      switch (result.kind) {
+        case "instruction":
+          return result.instruction;
+        case "invalid":
+          throw new GuestException(VECTOR.UD);
+        case "too-long":
+          throw new GuestException(VECTOR.GP, 0);
+        case "incomplete": {
+          if (seen.length < bytes.length || bytes.length === room) throw new GuestException(VECTOR.GP, 0);
+          const next = linear + BigInt(bytes.length);
+          const more = memory.fetch(long ? BigInt.asUintN(64, next) : BigInt.asUintN(32, next));
+          const joined = new Uint8Array(Math.min(bytes.length + more.length, MAX_INSTRUCTION_BYTES));
+          joined.set(bytes);
+          joined.set(more.subarray(0, joined.length - bytes.length), bytes.length);
+          bytes = joined;
+        }
+      }
+    }
+  }
+}
+
+/** #DB of an instruction breakpoint: a fault, with the bits of DR6 that it sets. */
+export class InstructionBreakpoint extends GuestException {
+  constructor(readonly conditions: bigint) {
+    super(VECTOR.DB);
+  }
+}
