@@ -104,7 +104,9 @@ export function evaluate(block: LiftedBlock, machine: Machine): void {
       const uop = block.uops[values.next++];
       if (uop === undefined) break;
       values.uop = uop;
-      uopDefinition(uop.op).evaluate(values);
+      const row = uopDefinition(uop.op);
+      row.evaluate(values);
+      if (row.ends === true) break;
     }
   } catch (error) {
     // A system instruction changes nothing before it throws, or has reason to: it is written over the machine itself.

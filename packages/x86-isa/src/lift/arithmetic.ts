@@ -40,7 +40,7 @@ const not: Lifter = (b) => {
   const destination = b.operand(0);
   const target = b.target(destination);
   const size = b.sizeOf(destination);
-  b.emit(`not${size * 8}`, { d: target.result, a: target.value });
+  b.emit(`xori${size * 8}nf`, { d: target.result, a: target.value, imm: -1n });
   target.commit();
 };
 

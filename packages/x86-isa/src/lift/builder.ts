@@ -449,7 +449,7 @@ export class Builder {
     return BigInt.asIntN(64, target - this.blockIp);
   }
 
-  /** Bits that the instruction pointer is cut to after a branch: the operand size, or the code size if it has none. */
+  /** Bits that a branch cuts the instruction pointer to: its operand size. */
   get #ipBits(): number {
     const { operandSize, bitness } = this.instruction;
     return operandSize !== 0 ? operandSize * 8 : bitness;
@@ -485,28 +485,38 @@ export class Builder {
 
   /** End the block: branch on a condition code, or go on with the next instruction. */
   jumpIf(code: number, target: bigint): void {
-    this.#branch(`jcc${code}_`, undefined, () => this.condition(code), target);
+    this.#branch(`jcc${code}_`, undefined, () => this.condition(code), target, this.#ipBits);
   }
 
   /** The same on a slot. */
   jumpIfNotZero(condition: number, target: bigint): void {
-    this.#branch("jnz", condition, () => condition, target);
+    this.#branch("jnz", condition, () => condition, target, this.#ipBits);
   }
 
-  #branch(row: string, a: number | undefined, condition: () => number, target: bigint): void {
+  /** End the block: repeat the instruction if a slot is not zero. */
+  repeatIfNotZero(condition: number): void {
+    const { ip, bitness } = this.instruction;
+    this.#branch("jnz", condition, () => condition, ip, bitness);
+  }
+
+  #branch(row: string, a: number | undefined, condition: () => number, target: bigint, bits: number): void {
+    const { bitness } = this.instruction;
     const taken = this.#distance(target);
     const next = this.#distance(this.fallThrough);
-    if (fits32(taken) && fits32(next)) {
+    if (bits === bitness && fits32(taken) && fits32(next)) {
       const imm = BigInt.asUintN(32, taken) | (BigInt.asUintN(32, next) << 32n);
-      this.emit(`${row}${this.#ipBits}`, { imm, ...(a === undefined ? {} : { a }) });
+      this.emit(`${row}${bits}`, { imm, ...(a === undefined ? {} : { a }) });
       return;
     }
+    // An operand size of its own cuts the instruction pointer only if the branch is taken.
+    const holds = condition();
     const there = this.temp();
     const here = this.temp();
     this.emit("ripadd", { d: there, imm: taken });
     this.emit("ripadd", { d: here, imm: next });
-    this.moveIf(here, condition(), there);
-    this.jumpTo(here);
+    if (bits !== 64) this.emit(`zx${bits}`, { d: there, a: there });
+    this.moveIf(here, holds, there);
+    this.emit(`jmpi${bitness}`, { a: here });
   }
 
   /** Leave out what `body` writes if a slot is zero. */

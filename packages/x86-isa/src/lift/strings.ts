@@ -80,7 +80,7 @@ const string =
       const more = b.compute("xor", b.unary("eqz", count), 1n);
       b.move(again, compares ? b.compute("and", more, b.condition(i.rep ? 4 : 5)) : more);
     });
-    b.jumpIfNotZero(again, i.ip);
+    b.repeatIfNotZero(again);
   };
 
 export const STRINGS: Family = {

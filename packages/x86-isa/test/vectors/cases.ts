@@ -344,7 +344,6 @@ function setImplicit(d: Draft): void {
     d.gprs[RSP] = BigInt(WINDOW + value);
   };
   stack(288 + rng.below(16) * (rng.chance(1, 4) ? 1 : 8));
-  const bits = form.bitness;
   switch (mnemonic) {
     case "Div":
     case "Idiv": {
@@ -378,7 +377,6 @@ function setImplicit(d: Draft): void {
       break;
     default:
   }
-  if (bits !== 64) for (let n = 0; n < 8; n++) d.gprs[n] = BigInt.asUintN(32, d.gprs[n] ?? 0n);
 }
 
 function setString(d: Draft): void {
@@ -414,15 +412,20 @@ function adjust(d: Draft): void {
   const inWindow = (address: bigint | undefined): address is bigint =>
     address !== undefined && address >= BigInt(WINDOW) && address < BigInt(WINDOW + WINDOW_BYTES - 32);
   if (["Bt", "Bts", "Btr", "Btc"].includes(mnemonic) && form.variant === "memory" && i.op1Kind === OpKind.Register) {
-    const bits = (generalRegister(i.op1Register)?.size ?? 8) * 8;
-    const register = i.op1Register;
-    const index = generalRegister(register)?.index;
-    const usedInAddress = [i.memoryBase, i.memoryIndex].some((r) => generalRegister(r)?.index === index);
-    if (!usedInAddress) setPart(d, register, BigInt.asUintN(bits, BigInt(rng.below(1000) - 400)));
+    // An index register that is part of the address would lead out of the window.
+    const size = generalRegister(i.op1Register)?.size ?? 8;
+    const used = [i.memoryBase, i.memoryIndex].map((register) => generalRegister(register)?.index);
+    let register = i.op1Register;
+    while (used.includes(generalRegister(register)?.index)) register = pickRegister(d, size);
+    i.op1Register = register;
+    setPart(d, register, BigInt.asUintN(size * 8, BigInt(rng.below(1000) - 400)));
   }
-  if (mnemonic === "Ret") write(d.gprs[RSP] ?? 0n, codeTarget(), form.bitness === 64 ? 8 : form.bitness >> 3);
+  if (mnemonic === "Ret") write(d.gprs[RSP] ?? 0n, codeTarget(), form.bitness === 64 || rng.chance(1, 2) ? 8 : 2);
   if (mnemonic === "Call" || mnemonic === "Jmp") {
-    if (form.variant === "register") setPart(d, i.op0Register, codeTarget());
+    // A call through the stack pointer would push next to its own target, so that one stays in the window.
+    if (form.variant === "register" && generalRegister(i.op0Register)?.index !== RSP) {
+      setPart(d, i.op0Register, codeTarget());
+    }
     const address = memoryAddress();
     if (form.variant === "memory" && inWindow(address)) {
       const size = MemorySizeExt.size(i.memorySize);
@@ -523,6 +526,7 @@ function attempt(form: Form, seed: number): Case | undefined {
   if (form.repeat === "rep") instruction.hasRepPrefix = true;
   if (form.repeat === "repne") instruction.hasRepnePrefix = true;
   if (lockable && instruction.op0Kind === OpKind.Memory && rng.chance(1, 4)) instruction.hasLockPrefix = true;
+  if (form.bitness !== 64) for (let n = 0; n < 8; n++) d.gprs[n] = BigInt.asUintN(32, d.gprs[n] ?? 0n);
   const bytes = encode(d);
   instruction.free();
   if (bytes === undefined) return undefined;

@@ -24,6 +24,8 @@ export function undefinedFlags(code: number): number {
   if (mask === undefined) {
     const sample = new Instruction();
     sample.code = code;
+    // Of shifts by a constant the answer depends on it: ask for one above 1.
+    sample.immediate8 = 5;
     const bits = sample.rflagsUndefined;
     sample.free();
     mask = ICED_FLAGS.reduce((sum, [iced, flag]) => ((bits & iced) !== 0 ? sum | flag : sum), 0);

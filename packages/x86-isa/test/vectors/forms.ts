@@ -72,6 +72,12 @@ function exclusion(code: number, bitness: Bitness): string | undefined {
   return undefined;
 }
 
+/** Forms on which vendors differ, by their identity. */
+const VENDORS_DIFFER: ReadonlyMap<RegExp, string> = new Map([
+  [/^Pushd_[A-Z]S$/, "vendors differ: upper half of a 32-bit push of a selector"],
+  [/^Reservednop_.*_0F0D register$/, "vendors differ: 0F 0D with a register"],
+]);
+
 const REG_OR_MEM = new Set<number>([
   OpCodeOperandKind.r8_or_mem,
   OpCodeOperandKind.r16_or_mem,
@@ -110,7 +116,9 @@ export function listForms(bitness: Bitness): FormList {
     for (const variant of variants) {
       for (const repeat of repeats) {
         const id = [name, variant === "fixed" ? "" : variant, repeat].filter((part) => part !== "").join(" ");
-        forms.push({ id, code, bitness, variant, repeat });
+        const differs = [...VENDORS_DIFFER].find(([pattern]) => pattern.test(id));
+        if (differs !== undefined) excluded.push({ id, reason: differs[1] });
+        else forms.push({ id, code, bitness, variant, repeat });
       }
     }
   }

@@ -7,11 +7,13 @@ import {
   type Bitness,
   type CodeMode,
   type Machine,
+  type MemoryAccess,
 } from "../../src/index.js";
 import { CODE, DATA_END, DATA_START, WINDOW, type Case } from "./cases.js";
 import { gprCount, startIp, type Origin, type Outcome } from "./format.js";
 
 const PAGE_FAULT = 14;
+const STACK_FAULT = 12;
 const GENERAL_PROTECTION = 13;
 const TF_IF = 0x302n;
 const KEPT_FLAGS = 0xcd5n;
@@ -26,24 +28,26 @@ export class VectorMachine implements Machine {
   readonly memory = new Uint8Array(DATA_END - DATA_START);
   readonly #view = new DataView(this.memory.buffer);
 
-  #at(linear: bigint, size: number, write: boolean): number {
-    if (BigInt.asUintN(64, BigInt.asIntN(48, linear)) !== linear) throw new GuestException(GENERAL_PROTECTION, 0);
+  #at(linear: bigint, size: number, write: boolean, stack = false): number {
+    if (BigInt.asUintN(64, BigInt.asIntN(48, linear)) !== linear) {
+      throw new GuestException(stack ? STACK_FAULT : GENERAL_PROTECTION, 0);
+    }
     if (linear < BigInt(DATA_START) || linear + BigInt(size) > BigInt(DATA_END)) {
       throw new GuestException(PAGE_FAULT, write ? 6 : 4, linear);
     }
     return Number(linear) - DATA_START;
   }
 
-  load(linear: bigint, size: AccessSize, access: { willWrite?: boolean }): bigint {
-    const at = this.#at(linear, size, access.willWrite === true);
+  load(linear: bigint, size: AccessSize, access: MemoryAccess): bigint {
+    const at = this.#at(linear, size, access.willWrite === true, access.stack);
     if (size === 1) return BigInt(this.#view.getUint8(at));
     if (size === 2) return BigInt(this.#view.getUint16(at, true));
     if (size === 4) return BigInt(this.#view.getUint32(at, true));
     return this.#view.getBigUint64(at, true);
   }
 
-  store(linear: bigint, size: AccessSize, value: bigint): void {
-    const at = this.#at(linear, size, true);
+  store(linear: bigint, size: AccessSize, value: bigint, access: MemoryAccess): void {
+    const at = this.#at(linear, size, true, access.stack);
     if (size === 1) this.#view.setUint8(at, Number(value));
     else if (size === 2) this.#view.setUint16(at, Number(value), true);
     else if (size === 4) this.#view.setUint32(at, Number(value), true);
@@ -132,11 +136,11 @@ export class VectorMachine implements Machine {
   }
 }
 
-/** The mode of the recorder's code. In 16-bit code the code segment is not flat, all others are. */
+/** The mode of the recorder's code. In 16-bit code the code segment has a base and a limit. */
 export const vectorMode = (bitness: Bitness): CodeMode => ({
   bitness,
   stackBytes: bitness === 64 ? 8 : 4,
-  flat: true,
+  flat: bitness !== 16,
   virtual8086: false,
   protectedMode: true,
 });
