@@ -1,19 +1,24 @@
 import { namesByValue } from "./table.js";
 
 /** Numbered copies of a register: `IA32_MC0_CTL`, `IA32_MC1_CTL`, ... */
-function bank<const P extends string, const S extends string>(
+function bank<const P extends string, const S extends string, const N extends number>(
   prefix: P,
   suffix: S,
   first: number,
-  count: number,
+  numbers: readonly N[],
   stride = 1,
-): { readonly [K in `${P}${number}${S}`]: number } {
-  return Object.fromEntries(
-    Array.from({ length: count }, (_, i) => [`${prefix}${i}${suffix}`, first + i * stride]),
-  ) as {
-    readonly [K in `${P}${number}${S}`]: number;
+): { readonly [K in `${P}${N}${S}`]: number } {
+  return Object.fromEntries(numbers.map((n) => [`${prefix}${n}${suffix}`, first + n * stride])) as {
+    readonly [K in `${P}${N}${S}`]: number;
   };
 }
+
+const TO_3 = [0, 1, 2, 3] as const;
+const TO_4 = [...TO_3, 4] as const;
+const TO_7 = [...TO_4, 5, 6, 7] as const;
+const TO_9 = [...TO_7, 8, 9] as const;
+const TO_15 = [...TO_9, 10, 11, 12, 13, 14, 15] as const;
+const TO_31 = [...TO_15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31] as const;
 
 /** Model-specific registers (SDM vol. 4, "Architectural MSRs"; AMD's and the hypervisors' own after them). */
 export const MSR = {
@@ -84,8 +89,8 @@ export const MSR = {
   MSR_LASTINTFROMIP: 0x1dd,
   MSR_LASTINTTOIP: 0x1de,
   MSR_POWER_CTL: 0x1fc,
-  ...bank("IA32_MTRR_PHYSBASE", "", 0x200, 10, 2),
-  ...bank("IA32_MTRR_PHYSMASK", "", 0x201, 10, 2),
+  ...bank("IA32_MTRR_PHYSBASE", "", 0x200, TO_9, 2),
+  ...bank("IA32_MTRR_PHYSMASK", "", 0x201, TO_9, 2),
   IA32_MTRR_FIX64K_00000: 0x250,
   IA32_MTRR_FIX16K_80000: 0x258,
   IA32_MTRR_FIX16K_A0000: 0x259,
@@ -98,7 +103,7 @@ export const MSR = {
   IA32_MTRR_FIX4K_F0000: 0x26e,
   IA32_MTRR_FIX4K_F8000: 0x26f,
   IA32_PAT: 0x277,
-  ...bank("IA32_MC", "_CTL2", 0x280, 32),
+  ...bank("IA32_MC", "_CTL2", 0x280, TO_31),
   IA32_MTRR_DEF_TYPE: 0x2ff,
   IA32_FIXED_CTR0: 0x309,
   IA32_FIXED_CTR1: 0x30a,
@@ -109,10 +114,10 @@ export const MSR = {
   IA32_PERF_GLOBAL_CTRL: 0x38f,
   IA32_PERF_GLOBAL_OVF_CTRL: 0x390,
   IA32_PEBS_ENABLE: 0x3f1,
-  ...bank("IA32_MC", "_CTL", 0x400, 32, 4),
-  ...bank("IA32_MC", "_STATUS", 0x401, 32, 4),
-  ...bank("IA32_MC", "_ADDR", 0x402, 32, 4),
-  ...bank("IA32_MC", "_MISC", 0x403, 32, 4),
+  ...bank("IA32_MC", "_CTL", 0x400, TO_31, 4),
+  ...bank("IA32_MC", "_STATUS", 0x401, TO_31, 4),
+  ...bank("IA32_MC", "_ADDR", 0x402, TO_31, 4),
+  ...bank("IA32_MC", "_MISC", 0x403, TO_31, 4),
   IA32_VMX_BASIC: 0x480,
   IA32_VMX_PINBASED_CTLS: 0x481,
   IA32_VMX_PROCBASED_CTLS: 0x482,
@@ -149,9 +154,9 @@ export const MSR = {
   IA32_X2APIC_EOI: 0x80b,
   IA32_X2APIC_LDR: 0x80d,
   IA32_X2APIC_SIVR: 0x80f,
-  ...bank("IA32_X2APIC_ISR", "", 0x810, 8),
-  ...bank("IA32_X2APIC_TMR", "", 0x818, 8),
-  ...bank("IA32_X2APIC_IRR", "", 0x820, 8),
+  ...bank("IA32_X2APIC_ISR", "", 0x810, TO_7),
+  ...bank("IA32_X2APIC_TMR", "", 0x818, TO_7),
+  ...bank("IA32_X2APIC_IRR", "", 0x820, TO_7),
   IA32_X2APIC_ESR: 0x828,
   IA32_X2APIC_LVT_CMCI: 0x82f,
   IA32_X2APIC_ICR: 0x830,
@@ -242,10 +247,10 @@ export const MSR = {
   HV_X64_SIEFP: 0x40000082,
   HV_X64_SIMP: 0x40000083,
   HV_X64_EOM: 0x40000084,
-  ...bank("HV_X64_SINT", "", 0x40000090, 16),
-  ...bank("HV_X64_STIMER", "_CONFIG", 0x400000b0, 4, 2),
-  ...bank("HV_X64_STIMER", "_COUNT", 0x400000b1, 4, 2),
-  ...bank("HV_X64_CRASH_P", "", 0x40000100, 5),
+  ...bank("HV_X64_SINT", "", 0x40000090, TO_15),
+  ...bank("HV_X64_STIMER", "_CONFIG", 0x400000b0, TO_3, 2),
+  ...bank("HV_X64_STIMER", "_COUNT", 0x400000b1, TO_3, 2),
+  ...bank("HV_X64_CRASH_P", "", 0x40000100, TO_4),
   HV_X64_CRASH_CTL: 0x40000105,
 } as const;
 
