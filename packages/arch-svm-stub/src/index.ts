@@ -1,1 +1,1 @@
-export {};
+export { svmBackend } from "./backend.js";
