@@ -331,15 +331,19 @@ export interface OuterReturn {
   readonly size: Size;
 }
 
-/** The SS that a return to privilege level `level` may load; a null one only where it leads to 64-bit mode below CPL 3. */
-export function returnStack(m: Machine, code: Descriptor, selector: number, level: number): SegmentState {
+/**
+ * The SS that a return to privilege level `level` may load; a null one only where it leads to 64-bit mode below CPL 3.
+ * Call the result to load it: it marks the descriptor accessed.
+ */
+export function returnStack(m: Machine, code: Descriptor, selector: number, level: number): () => SegmentState {
   if (!isNull(selector)) {
     const d = stackDescriptor(m, selector, level);
-    return segmentFrom(d, selector, markAccessed(m, d));
+    probeAccessed(m, d);
+    return () => segmentFrom(d, selector, markAccessed(m, d));
   }
   const toLong = isLongMode(m.state) && (code.rights & SEGMENT_RIGHTS.L) !== 0;
   if (!toLong || level === 3 || rplOf(selector) !== level) generalProtection();
-  return nullSegment(selector, level);
+  return () => nullSegment(selector, level);
 }
 
 function outerReturn(m: Machine, r: OuterReturn): void {
@@ -354,13 +358,13 @@ function outerReturn(m: Machine, r: OuterReturn): void {
 export function loadOuter(
   m: Machine,
   cs: SegmentState,
-  ss: SegmentState,
+  ss: () => SegmentState,
   target: bigint,
   pointer: bigint,
   release: number,
   outer = true,
 ): void {
-  m.state.setSegment("ss", ss);
+  m.state.setSegment("ss", ss());
   transferTo(m, cs, target);
   setStackPointer(m, pointer + BigInt(release));
   if (outer) dropInnerSegments(m, rplOf(cs.selector));
