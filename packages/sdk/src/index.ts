@@ -1,1 +1,2 @@
 export * from "./loaders/index.js";
+export * from "./define/index.js";
