@@ -4,5 +4,8 @@ export { OpDispatch, type CoreHooks, type OpStatus } from "./dispatch/dispatch.j
 export type { LifecycleHook, LifecycleHooks } from "./hooks/lifecycle-hook.js";
 export { MAX_NESTED_DEPTH } from "./hooks/owner.js";
 export * from "./init.js";
+export { Kvm } from "./kvm.js";
 export * from "./registry/index.js";
 export * from "./machine/index.js";
+export { KvmVcpu } from "./vcpu.js";
+export { KvmVm } from "./vm.js";

@@ -85,6 +85,8 @@ export interface VcpuEvents {
 export interface RunOptions {
   /** Come back with `budget` once the guest's TSC clock has advanced by this many cycles. */
   readonly maxCycles?: number;
+  /** Come back with `irq_window_open` as soon as KVM_INTERRUPT could be delivered; without an irqchip only. */
+  readonly requestInterruptWindow?: boolean;
 }
 
 /** A virtual CPU, as the API and the ops see it. Methods are named after the ioctls. */

@@ -1,0 +1,60 @@
+import type { IoBus } from "../contract/index.js";
+import type { KvmVcpu } from "../vcpu.js";
+
+/** Devices inside the kernel: true when one of them claims the address and has answered. */
+export function kernelMmioRead(vcpu: KvmVcpu, address: number, into: Uint8Array): boolean {
+  const { lapic, vm } = vcpu;
+  if (lapic?.claims(address)) {
+    lapic.mmioRead(address, into);
+    return true;
+  }
+  if (vm.ioapic?.claims(address)) {
+    vm.ioapic.mmioRead(address, into);
+    return true;
+  }
+  return vm.mmioBus !== undefined && busRead(vcpu, vm.mmioBus, "memory", address, into);
+}
+
+export function kernelMmioWrite(vcpu: KvmVcpu, address: number, data: Uint8Array): boolean {
+  const { lapic, vm } = vcpu;
+  if (lapic?.claims(address)) {
+    lapic.mmioWrite(address, data);
+    return true;
+  }
+  if (vm.ioapic?.claims(address)) {
+    vm.ioapic.mmioWrite(address, data);
+    return true;
+  }
+  return vm.mmioBus !== undefined && busWrite(vcpu, vm.mmioBus, "memory", address, data);
+}
+
+export function kernelPortRead(vcpu: KvmVcpu, port: number, into: Uint8Array): boolean {
+  const { pioBus } = vcpu.vm;
+  return pioBus !== undefined && busRead(vcpu, pioBus, "port", port, into);
+}
+
+export function kernelPortWrite(vcpu: KvmVcpu, port: number, data: Uint8Array): boolean {
+  const { pioBus } = vcpu.vm;
+  return pioBus !== undefined && busWrite(vcpu, pioBus, "port", port, data);
+}
+
+function busRead(vcpu: KvmVcpu, bus: IoBus, space: "port" | "memory", address: number, data: Uint8Array): boolean {
+  if (!bus.read(address, data)) return false;
+  vcpu.kvm.hooks.deviceAccess({
+    vm: vcpu.vm,
+    vcpu,
+    space,
+    address,
+    isWrite: false,
+    device: undefined,
+    data,
+    drop: false,
+  });
+  return true;
+}
+
+function busWrite(vcpu: KvmVcpu, bus: IoBus, space: "port" | "memory", address: number, data: Uint8Array): boolean {
+  const event = { vm: vcpu.vm, vcpu, space, address, isWrite: true, device: undefined, data, drop: false };
+  vcpu.kvm.hooks.deviceAccess(event);
+  return event.drop || bus.write(address, data);
+}

@@ -1,0 +1,346 @@
+import {
+  type AccessSize, CpuState, type DecodedInstruction, EFER, GuestException, type InterruptEvent, type Machine, type MemoryAccess,
+  RFLAGS, SEGMENT_RIGHTS, VECTOR, cpl, deliverEvent, isCanonical,
+} from "@tapvisor/x86-isa"; // prettier-ignore
+import { PAGE_SIZE, REQUEST, type MsrAccess } from "../contract/index.js";
+import { cpuidOf } from "../cpuid/emulate.js";
+import { readGuest } from "../memory/guest.js";
+import { gfnOf } from "../memory/slots.js";
+import { mmuInvlpg } from "../mmu/context.js";
+import { type GuestAccess, translateOrFault } from "../mmu/walk.js";
+import { getMsr, setMsr } from "../msr/access.js";
+import { readPmc } from "../pmu/pmu.js";
+import { getCr8, lmsw, readCr0, readCr3, readCr4, setCr0, setCr3, setCr4, setCr8 } from "../registers/control.js";
+import { getDr, setDrOnly } from "../registers/debug.js";
+import { makeRequest } from "../requests.js";
+import { readL1Tsc } from "../time/tsc.js";
+import type { KvmVcpu } from "../vcpu.js";
+import { kernelMmioRead, kernelPortRead } from "./device.js";
+import { loadControlState } from "./registers.js";
+import { CannotEmulate, type CompletedRead, type DelayedWrite, DeviceReadNeeded } from "./state.js";
+
+/** Longest access that a device sees at once. */
+const DEVICE_BYTES = 8;
+const GENERAL_PROTECTION = 0;
+
+const bytesOf = (value: bigint, size: number): Uint8Array => {
+  const bytes = new Uint8Array(size);
+  for (let i = 0, rest = value; i < size; i++, rest >>= 8n) bytes[i] = Number(rest & 0xffn);
+  return bytes;
+};
+
+const valueOf = (bytes: Uint8Array): bigint => {
+  let value = 0n;
+  for (let i = bytes.length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]);
+  return value;
+};
+
+/**
+ * The machine that one instruction of a vCPU is emulated on: its memory by way of the guest's page tables and the
+ * slots, everything else by way of the core's own functions and the backend's ops (x86_emulate_ops).
+ *
+ * Writes are kept until the instruction has completed. A device read that user space has to answer throws
+ * {@link DeviceReadNeeded}; the instruction starts over with the answer in `reads`.
+ */
+export class EmulatorMachine implements Machine {
+  readonly state = new CpuState();
+  reads: readonly CompletedRead[] = [];
+  writes: DelayedWrite[] = [];
+  /** HLT was executed. */
+  halted = false;
+  #nextRead = 0;
+
+  constructor(readonly vcpu: KvmVcpu) {}
+
+  begin(reads: readonly CompletedRead[]): void {
+    this.reads = reads;
+    this.writes = [];
+    this.halted = false;
+    this.#nextRead = 0;
+  }
+
+  // --- memory
+
+  #access(access: MemoryAccess): GuestAccess {
+    const system = access.system === true;
+    return {
+      write: access.write || access.willWrite === true,
+      user: !system && cpl(this.state) === 3,
+      fetch: access.fetch === true,
+      implicit: system,
+    };
+  }
+
+  #checkCanonical(linear: bigint, access: MemoryAccess): void {
+    const long = (this.vcpu.arch.efer & EFER.LMA) !== 0n;
+    if (long && !isCanonical(linear)) throw new GuestException(access.stack === true ? VECTOR.SS : VECTOR.GP, 0);
+  }
+
+  /** Call `step` with the guest physical address of each part of a range that lies in one page. */
+  #eachPage(
+    linear: bigint,
+    size: number,
+    access: MemoryAccess,
+    step: (address: number, offset: number, bytes: number) => void,
+  ): void {
+    this.#checkCanonical(linear, access);
+    const mask = (this.vcpu.arch.efer & EFER.LMA) !== 0n ? (1n << 64n) - 1n : 0xffffffffn;
+    const guestAccess = this.#access(access);
+    for (let done = 0; done < size;) {
+      const at = (linear + BigInt(done)) & mask;
+      const bytes = Math.min(size - done, PAGE_SIZE - Number(at & 0xfffn));
+      step(translateOrFault(this.vcpu, at, guestAccess), done, bytes);
+      done += bytes;
+    }
+  }
+
+  load(linear: bigint, size: AccessSize, access: MemoryAccess): bigint {
+    const bytes = new Uint8Array(size);
+    this.#eachPage(linear, size, access, (address, offset, count) => {
+      const part = bytes.subarray(offset, offset + count);
+      if (!this.#readOwnWrite(address, part) && !readGuest(this.vcpu.vm, address, part))
+        this.#readDevice(address, part);
+    });
+    return valueOf(bytes);
+  }
+
+  /** What the instruction itself has written and nobody has seen yet. */
+  #readOwnWrite(address: number, into: Uint8Array): boolean {
+    const own = this.writes.findLast(
+      (write) =>
+        write.kind === "memory" &&
+        write.address <= address &&
+        address + into.length <= write.address + write.data.length,
+    );
+    if (own === undefined) return false;
+    into.set(own.data.subarray(address - own.address, address - own.address + into.length));
+    return true;
+  }
+
+  store(linear: bigint, size: AccessSize, value: bigint, access: MemoryAccess): void {
+    const bytes = bytesOf(value, size);
+    this.#eachPage(linear, size, access, (address, offset, count) => {
+      const data = bytes.slice(offset, offset + count);
+      const slot = this.vcpu.vm.slots.find(gfnOf(address));
+      if (slot !== undefined && !slot.readonly) {
+        this.writes.push({ kind: "memory", address, data });
+        return;
+      }
+      for (let done = 0; done < count; done += DEVICE_BYTES) {
+        this.writes.push({ kind: "mmio", address: address + done, data: data.slice(done, done + DEVICE_BYTES) });
+      }
+    });
+  }
+
+  probe(linear: bigint, size: number, access: MemoryAccess): void {
+    this.#eachPage(linear, size, access, () => undefined);
+  }
+
+  #readDevice(address: number, into: Uint8Array): void {
+    for (let done = 0; done < into.length; done += DEVICE_BYTES) {
+      const part = into.subarray(done, done + DEVICE_BYTES);
+      this.#deviceRead("memory", address + done, part);
+    }
+  }
+
+  /** One device read: answered before, by a device in the kernel, or still to be answered. */
+  #deviceRead(space: "port" | "memory", address: number, into: Uint8Array): void {
+    const known = this.reads.at(this.#nextRead);
+    if (known !== undefined) {
+      this.#nextRead += 1;
+      into.set(known.data.subarray(0, into.length));
+      return;
+    }
+    const answered =
+      space === "port" ? kernelPortRead(this.vcpu, address, into) : kernelMmioRead(this.vcpu, address, into);
+    if (!answered) throw new DeviceReadNeeded(space, address, into.length);
+    // A device in the kernel has answered: it may not be asked twice when the instruction starts over.
+    this.reads = [...this.reads, { space, address, data: into.slice() }];
+    this.#nextRead += 1;
+  }
+
+  // --- ports
+
+  in(port: number, size: 1 | 2 | 4, _instruction: DecodedInstruction): number {
+    const bytes = new Uint8Array(size);
+    this.#deviceRead("port", port, bytes);
+    return Number(valueOf(bytes));
+  }
+
+  out(port: number, size: 1 | 2 | 4, value: number, _instruction: DecodedInstruction): void {
+    this.writes.push({ kind: "port", address: port, data: bytesOf(BigInt(value >>> 0), size) });
+  }
+
+  stringIo(): void {
+    // Nothing intercepts the emulator.
+  }
+
+  // --- the processor
+
+  cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number } {
+    const { eax, ebx, ecx, edx } = cpuidOf(this.vcpu, leaf, subleaf);
+    return { eax, ebx, ecx, edx };
+  }
+
+  readMsr(index: number): bigint {
+    const msr: MsrAccess = { index, data: 0n, hostInitiated: false };
+    if (getMsr(this.vcpu, msr)) throw new GuestException(VECTOR.GP, GENERAL_PROTECTION);
+    return msr.data;
+  }
+
+  writeMsr(index: number, value: bigint): void {
+    if (setMsr(this.vcpu, { index, data: value, hostInitiated: false })) {
+      throw new GuestException(VECTOR.GP, GENERAL_PROTECTION);
+    }
+    loadControlState(this.vcpu, this.state);
+  }
+
+  readTsc(): bigint {
+    return readL1Tsc(this.vcpu);
+  }
+
+  readPmc(index: number): bigint {
+    const value = readPmc(this.vcpu, index);
+    if (value === undefined) throw new GuestException(VECTOR.GP, GENERAL_PROTECTION);
+    return value;
+  }
+
+  readXcr(index: number): bigint {
+    if (index !== 0) throw new GuestException(VECTOR.GP, GENERAL_PROTECTION);
+    return this.vcpu.arch.xcr0;
+  }
+
+  writeXcr(): void {
+    throw new CannotEmulate("XSETBV");
+  }
+
+  readControl(cr: number): bigint {
+    switch (cr) {
+      case 0:
+        return readCr0(this.vcpu);
+      case 2:
+        return this.vcpu.arch.cr2;
+      case 3:
+        return readCr3(this.vcpu);
+      case 4:
+        return readCr4(this.vcpu);
+      case 8:
+        return getCr8(this.vcpu);
+      default:
+        throw new GuestException(VECTOR.UD);
+    }
+  }
+
+  writeControl(cr: number, value: bigint): void {
+    const refused = this.#setControl(cr, value);
+    if (refused) throw new GuestException(VECTOR.GP, GENERAL_PROTECTION);
+    loadControlState(this.vcpu, this.state);
+  }
+
+  #setControl(cr: number, value: bigint): boolean {
+    switch (cr) {
+      case 0:
+        return setCr0(this.vcpu, value);
+      case 2:
+        this.vcpu.arch.cr2 = value;
+        return false;
+      case 3:
+        return setCr3(this.vcpu, value);
+      case 4:
+        return setCr4(this.vcpu, value);
+      case 8:
+        return setCr8(this.vcpu, value);
+      default:
+        throw new GuestException(VECTOR.UD);
+    }
+  }
+
+  clearTaskSwitched(): void {
+    setCr0(this.vcpu, readCr0(this.vcpu) & ~0x8n);
+    loadControlState(this.vcpu, this.state);
+  }
+
+  loadMachineStatusWord(value: number): void {
+    lmsw(this.vcpu, value);
+    loadControlState(this.vcpu, this.state);
+  }
+
+  readDebug(dr: number): bigint {
+    return getDr(this.vcpu, dr);
+  }
+
+  writeDebug(dr: number, value: bigint): void {
+    if (setDrOnly(this.vcpu, dr, value)) throw new GuestException(VECTOR.GP, GENERAL_PROTECTION);
+  }
+
+  descriptorTable(): void {
+    // Nothing intercepts the emulator.
+  }
+
+  invalidatePage(linear: bigint): void {
+    mmuInvlpg(this.vcpu, linear);
+  }
+
+  invalidatePcid(): void {
+    makeRequest(this.vcpu, REQUEST.TLB_FLUSH);
+  }
+
+  writeBackCaches(): void {
+    // Caches are coherent.
+  }
+
+  halt(): void {
+    this.halted = true;
+  }
+
+  pause(): void {
+    // A hint.
+  }
+
+  monitor(): void {
+    throw new GuestException(VECTOR.UD);
+  }
+
+  mwait(): void {
+    throw new GuestException(VECTOR.UD);
+  }
+
+  random(): bigint {
+    throw new GuestException(VECTOR.UD);
+  }
+
+  virtualization(): void {
+    throw new CannotEmulate("an instruction of the virtualization extension");
+  }
+
+  resumeFromSmm(): void {
+    throw new GuestException(VECTOR.UD);
+  }
+
+  softwareInterrupt(event: InterruptEvent): void {
+    deliverEvent(this, event);
+  }
+
+  interruptReturn(): void {
+    this.vcpu.kvm.ops.set_nmi_mask(this.vcpu, false);
+  }
+
+  taskSwitch(): void {
+    throw new CannotEmulate("a task switch");
+  }
+
+  modeChanged(): void {
+    // The core has seen to it when the register was written.
+  }
+
+  /** Mode that instructions are decoded in. */
+  get bitness(): 16 | 32 | 64 {
+    const rights = this.state.segment("cs").rights;
+    if ((this.vcpu.arch.efer & EFER.LMA) !== 0n && (rights & SEGMENT_RIGHTS.L) !== 0) return 64;
+    return (rights & SEGMENT_RIGHTS.DB) !== 0 ? 32 : 16;
+  }
+
+  get virtual8086(): boolean {
+    return (this.state.rflags & RFLAGS.VM) !== 0n;
+  }
+}

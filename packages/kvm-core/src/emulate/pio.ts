@@ -1,0 +1,51 @@
+import { REG } from "../contract/index.js";
+import { registerReadU32, registerWriteU32 } from "../registers/cache.js";
+import type { KvmVcpu } from "../vcpu.js";
+import { kernelPortRead, kernelPortWrite } from "./device.js";
+
+function accumulatorBytes(vcpu: KvmVcpu, size: number): Uint8Array {
+  const eax = registerReadU32(vcpu, REG.RAX);
+  const bytes = new Uint8Array(size);
+  for (let i = 0; i < size; i++) bytes[i] = (eax >>> (8 * i)) & 0xff;
+  return bytes;
+}
+
+/** What IN read: AL and AX leave the rest of RAX alone, EAX clears the upper half. */
+function loadAccumulator(vcpu: KvmVcpu, data: Uint8Array): void {
+  let value = 0;
+  for (let i = data.length - 1; i >= 0; i--) value = ((value << 8) | data[i]) >>> 0;
+  if (data.length === 4) {
+    registerWriteU32(vcpu, REG.RAX, value);
+    return;
+  }
+  const mask = data.length === 1 ? 0xff : 0xffff;
+  const eax = registerReadU32(vcpu, REG.RAX);
+  const { arch } = vcpu;
+  arch.regs.u32[2 * REG.RAX] = ((eax & ~mask) | value) >>> 0;
+  arch.regsDirty |= 1 << REG.RAX;
+}
+
+/**
+ * kvm_fast_pio_out, and the same for IN: one access of the accumulator to a port. The caller has skipped the instruction
+ * already. True = a device in the kernel has answered.
+ */
+export function fastPio(vcpu: KvmVcpu, direction: "in" | "out", size: 1 | 2 | 4, port: number): boolean {
+  if (direction === "out") {
+    const data = accumulatorBytes(vcpu, size);
+    if (kernelPortWrite(vcpu, port, data)) return true;
+    vcpu.exit = { reason: "io", io: { direction, size, port, count: 1, data } };
+    vcpu.completeUserspaceIo = () => true;
+    return false;
+  }
+  const data = new Uint8Array(size);
+  if (kernelPortRead(vcpu, port, data)) {
+    loadAccumulator(vcpu, data);
+    return true;
+  }
+  vcpu.exit = { reason: "io", io: { direction, size, port, count: 1, data } };
+  vcpu.completeUserspaceIo = () => {
+    loadAccumulator(vcpu, data);
+    return true;
+  };
+  return false;
+}

@@ -1,0 +1,41 @@
+import type { DecodedInstruction, LiftedBlock } from "@tapvisor/x86-isa";
+
+/** A read of a device that is done: what it answered is kept until the instruction completes. */
+export interface CompletedRead {
+  readonly space: "port" | "memory";
+  readonly address: number;
+  readonly data: Uint8Array;
+}
+
+/** An instruction that is being emulated. It starts over after each read that user space answered. */
+export interface EmulationState {
+  readonly instruction: DecodedInstruction;
+  readonly block: LiftedBlock;
+  readonly reads: CompletedRead[];
+}
+
+/** Something that the instruction writes, in order, once all of its reads are done. */
+export type DelayedWrite =
+  | { readonly kind: "memory"; readonly address: number; readonly data: Uint8Array }
+  | { readonly kind: "mmio"; readonly address: number; readonly data: Uint8Array }
+  | { readonly kind: "port"; readonly address: number; readonly data: Uint8Array };
+
+/** Thrown out of the evaluator: a read needs an answer of user space first. */
+export class DeviceReadNeeded extends Error {
+  constructor(
+    readonly space: "port" | "memory",
+    readonly address: number,
+    readonly size: number,
+  ) {
+    super("a device has to be read");
+    this.name = "DeviceReadNeeded";
+  }
+}
+
+/** Thrown out of the evaluator: the instruction asks for something that the emulator does not do. */
+export class CannotEmulate extends Error {
+  constructor(what: string) {
+    super(`the emulator does not do this: ${what}`);
+    this.name = "CannotEmulate";
+  }
+}

@@ -1,0 +1,104 @@
+import { VECTOR, exceptionClass } from "@tapvisor/x86-isa";
+import { REQUEST } from "../contract/index.js";
+import { isProtectedMode } from "../registers/control.js";
+import { makeRequest } from "../requests.js";
+import type { KvmVcpu } from "../vcpu.js";
+
+/**
+ * kvm_multiple_exception: queue an exception behind or instead of the one that waits already (SDM vol. 3, "Interrupt 8 -
+ * Double Fault Exception", table of conditions).
+ */
+function multipleException(
+  vcpu: KvmVcpu,
+  nr: number,
+  hasErrorCode: boolean,
+  errorCode: number,
+  reinject: boolean,
+): void {
+  const { exception } = vcpu.arch;
+  makeRequest(vcpu, REQUEST.EVENT);
+  if (exception.pending) {
+    if (exception.nr === VECTOR.DF) {
+      makeRequest(vcpu, REQUEST.TRIPLE_FAULT);
+      return;
+    }
+    const first = exceptionClass(exception.nr);
+    const second = exceptionClass(nr);
+    if ((first === "contributory" && second === "contributory") || (first === "page-fault" && second !== "benign")) {
+      exception.hasErrorCode = true;
+      exception.nr = VECTOR.DF;
+      exception.errorCode = 0;
+      return;
+    }
+    // Otherwise the new one replaces it: executing the instruction again raises the lost one again.
+  }
+  exception.pending = true;
+  exception.hasErrorCode = hasErrorCode && isProtectedMode(vcpu);
+  exception.nr = nr;
+  exception.errorCode = errorCode;
+  exception.reinject = reinject;
+}
+
+export function queueException(vcpu: KvmVcpu, nr: number): void {
+  multipleException(vcpu, nr, false, 0, false);
+}
+
+export function queueExceptionE(vcpu: KvmVcpu, nr: number, errorCode: number): void {
+  multipleException(vcpu, nr, true, errorCode, false);
+}
+
+export function requeueException(vcpu: KvmVcpu, nr: number): void {
+  multipleException(vcpu, nr, false, 0, true);
+}
+
+export function requeueExceptionE(vcpu: KvmVcpu, nr: number, errorCode: number): void {
+  multipleException(vcpu, nr, true, errorCode, true);
+}
+
+export function injectGp(vcpu: KvmVcpu, errorCode: number): void {
+  queueExceptionE(vcpu, VECTOR.GP, errorCode);
+}
+
+export function injectPageFault(vcpu: KvmVcpu, errorCode: number, address: bigint): void {
+  vcpu.arch.cr2 = address;
+  queueExceptionE(vcpu, VECTOR.PF, errorCode);
+}
+
+/** kvm_inject_nmi: counted here, limited when the request is looked at. */
+export function injectNmi(vcpu: KvmVcpu): void {
+  vcpu.nmiQueued += 1;
+  makeRequest(vcpu, REQUEST.NMI);
+}
+
+export function queueInterrupt(vcpu: KvmVcpu, vector: number, soft: boolean): void {
+  const { interrupt } = vcpu.arch;
+  interrupt.pending = true;
+  interrupt.soft = soft;
+  interrupt.nr = vector;
+}
+
+export function clearExceptionQueue(vcpu: KvmVcpu): void {
+  vcpu.arch.exception.pending = false;
+}
+
+export function clearInterruptQueue(vcpu: KvmVcpu): void {
+  vcpu.arch.interrupt.pending = false;
+}
+
+export function eventNeedsReinjection(vcpu: KvmVcpu): boolean {
+  const { arch } = vcpu;
+  return arch.exception.pending || arch.interrupt.pending || arch.nmiInjected;
+}
+
+/** kvm_complete_insn_gp. */
+export function completeInsnGp(vcpu: KvmVcpu, refused: boolean): void {
+  if (refused) injectGp(vcpu, 0);
+  else vcpu.kvm.ops.skip_emulated_instruction(vcpu);
+}
+
+/** kvm_require_cpl: false, with #GP(0) queued, for a less privileged guest. */
+export function requireCpl(vcpu: KvmVcpu, requiredCpl: number): boolean {
+  if (vcpu.kvm.ops.get_cpl(vcpu) <= requiredCpl) return true;
+  injectGp(vcpu, 0);
+  return false;
+}

@@ -1,0 +1,162 @@
+import type { KvmExports, PteMasks } from "./contract/index.js";
+import { emulateCpuid } from "./cpuid/emulate.js";
+import { cpuidHasNamed, findCpuidEntry } from "./cpuid/entries.js";
+import { emulateHalt, emulateHypercall, emulateWbinvd, vcpuHalt } from "./emulate/hypercall.js";
+import { emulateInstruction, injectRealmodeInterrupt } from "./emulate/instruction.js";
+import { fastPio } from "./emulate/pio.js";
+import { taskSwitch } from "./emulate/task-switch.js";
+import {
+  clearExceptionQueue, clearInterruptQueue, completeInsnGp, eventNeedsReinjection, injectGp, injectNmi, injectPageFault,
+  queueException, queueExceptionE, queueInterrupt, requeueException, requeueExceptionE, requireCpl,
+} from "./events/exceptions.js"; // prettier-ignore
+import { cpuGetInterrupt, cpuHasInterrupt } from "./irqchip/interrupts.js";
+import type { Kvm } from "./kvm.js";
+import { clearGuestPage, readGuest, writeGuest } from "./memory/guest.js";
+import { handleMmioPageFault, mmuInvlpg, mmuPageFault, mmuResetContext, mmuUnload } from "./mmu/context.js";
+import { loadPdptrs } from "./mmu/pdptrs.js";
+import { readGuestVirt } from "./mmu/virtual.js";
+import { getMsr, setApicBase, setMsr, validEfer } from "./msr/access.js";
+import { getMsrCommon, setMsrCommon } from "./msr/common.js";
+import { guestMemoryType } from "./msr/mtrr.js";
+import { pmuRefresh, rdpmc } from "./pmu/pmu.js";
+import { registerRead, registerWrite, ripRead, ripWrite } from "./registers/cache.js";
+import {
+  getCr8, is64BitMode, isLongMode, isPae, isPaging, isProtectedMode, lmsw, readCr0, readCr3, readCr4, setCr0, setCr3,
+  setCr4, setCr8,
+} from "./registers/control.js"; // prettier-ignore
+import { getDr, requireDr, setDr } from "./registers/debug.js";
+import { getRflags, linearRip, setRflags } from "./registers/flags.js";
+import { getSegment, setSegment } from "./registers/segments.js";
+import { setXcr } from "./registers/xcr.js";
+import { kick, makeRequest } from "./requests.js";
+import { readL1Tsc, writeTsc } from "./time/tsc.js";
+import { KvmVcpu } from "./vcpu.js";
+import type { KvmVm } from "./vm.js";
+
+/** A general register outside 64-bit mode has 32 bits: kvm_register_readl, _writel. */
+const cut = (vcpu: KvmVcpu, value: bigint): bigint => (is64BitMode(vcpu) ? value : value & 0xffffffffn);
+
+/**
+ * What the generic layer exports to the backend of one core. The functions take the core's own classes: every vCPU and
+ * VM that a backend can have in hand is one of them.
+ */
+export function createExports(kvm: Kvm): KvmExports {
+  return {
+    vcpuInit: (vm: KvmVm, id: number, backendState: object) => new KvmVcpu(vm, id, backendState),
+    vcpuUninit: (vcpu: KvmVcpu) => vcpu.uninit(),
+    isBootProcessor: (vcpu: KvmVcpu) => vcpu.isResetBootProcessor,
+    makeRequest,
+    kick,
+    hostInterrupt: (vector: number) => kvm.hostInterrupt(vector),
+
+    registerRead,
+    registerWrite,
+    registerReadL: (vcpu: KvmVcpu, reg: number) => cut(vcpu, registerRead(vcpu, reg)),
+    registerWriteL: (vcpu: KvmVcpu, reg: number, value: bigint) => registerWrite(vcpu, reg, cut(vcpu, value)),
+    ripRead,
+    ripWrite,
+    linearRip,
+    getRflags,
+    setRflags,
+    readCr0,
+    readCr3,
+    readCr4,
+    setCr0,
+    setCr3,
+    setCr4,
+    setCr8,
+    getCr8,
+    lmsw,
+    setXcr,
+    getDr,
+    setDr,
+    requireDr,
+    requireCpl,
+    getSegment,
+    setSegment,
+    isLongMode,
+    is64BitMode,
+    isPaging,
+    isPae,
+    isProtectedMode,
+    loadPdptrs,
+
+    getMsrCommon,
+    setMsrCommon,
+    getMsr,
+    setMsr,
+    enableEferBits: (mask: bigint) => {
+      kvm.eferReservedBits &= ~mask;
+    },
+    validEfer,
+    defineSharedMsr: (slot: number, msr: number) => kvm.sharedMsrs.define(slot, msr),
+    setSharedMsr: (slot: number, value: bigint, mask: bigint) => kvm.sharedMsrs.set(slot, value, mask),
+    findCpuidEntry,
+    guestCpuidHas: cpuidHasNamed,
+    cpuidMaxPhysAddr: (vcpu: KvmVcpu) => vcpu.arch.maxPhysAddrBits,
+    mtrrGuestMemoryType: guestMemoryType,
+    hasNoncoherentDma: (vm: KvmVm) => vm.noncoherentDma,
+    rdpmc,
+    pmuRefresh,
+
+    queueException,
+    queueExceptionE,
+    requeueException,
+    requeueExceptionE,
+    injectPageFault,
+    injectGp,
+    injectNmi,
+    queueInterrupt,
+    clearExceptionQueue,
+    clearInterruptQueue,
+    eventNeedsReinjection,
+    completeInsnGp,
+    cpuHasInterrupt,
+    cpuGetInterrupt,
+
+    emulateCpuid,
+    emulateHalt,
+    vcpuHalt,
+    emulateHypercall,
+    emulateWbinvd,
+    fastPio,
+    emulateInstruction,
+    taskSwitch,
+    injectRealmodeInterrupt,
+    onSpin: (vcpu: KvmVcpu) => {
+      vcpu.yielded = true;
+    },
+
+    setMaskPtes: (masks: PteMasks) => kvm.spte.setMasks(masks),
+    setMmioSpteMask: (mask: bigint) => kvm.spte.setMmioMask(mask),
+    enableTdp: () => {
+      kvm.tdpEnabled = true;
+    },
+    disableTdp: () => {
+      kvm.tdpEnabled = false;
+    },
+    mmuPageFault,
+    handleMmioPageFault,
+    mmuResetContext,
+    mmuUnload,
+    mmuInvlpg,
+    readGuest,
+    writeGuest,
+    clearGuestPage,
+    readGuestVirt,
+    slotOf: (vm: KvmVm, gfn: number) => vm.slotOf(gfn),
+    setPrivateSlot: (vm: KvmVm, id: number, guestPhysAddr: number, bytes: number) =>
+      vm.setPrivateSlot(id, guestPhysAddr, bytes),
+
+    lapicInKernel: (vcpu: KvmVcpu) => vcpu.lapic !== undefined,
+    getApicBase: (vcpu: KvmVcpu) => vcpu.arch.apicBase,
+    setApicBase,
+    lapicSetEoi: (vcpu: KvmVcpu) => vcpu.lapic?.setEoi(),
+    lapicExpiredHvTimer: (vcpu: KvmVcpu) => vcpu.lapic?.timer.hvTimerExpired(),
+    lapicHvTimerInUse: (vcpu: KvmVcpu) => vcpu.lapic?.timer.hvTimerInUse ?? false,
+    lapicSwitchToSwTimer: (vcpu: KvmVcpu) => vcpu.lapic?.timer.switchToSwTimer(),
+    lapicSwitchToHvTimer: (vcpu: KvmVcpu) => vcpu.lapic?.timer.switchToHvTimer(),
+    readL1Tsc,
+    writeTsc,
+  };
+}

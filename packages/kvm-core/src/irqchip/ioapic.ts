@@ -1,0 +1,196 @@
+import { deliverToApics, requestIoapicScan } from "./delivery.js";
+import type { KvmVm } from "../vm.js";
+
+/** Offsets of the registers in its page (82093AA data sheet, "I/O APIC Register Description"). */
+const IOREGSEL = 0x00;
+const IOWIN = 0x10;
+const EOI = 0x40;
+/** What IOREGSEL selects. */
+const REGISTER_ID = 0;
+const REGISTER_VERSION = 1;
+const REGISTER_ARBITRATION = 2;
+const REDIRECTION_START = 0x10;
+
+export const IOAPIC_DEFAULT_BASE = 0xfec00000;
+const PAGE_BYTES = 0x100;
+const PINS = 24;
+/** Version 0x11: 24 entries. */
+const VERSION = 0x11 | ((PINS - 1) << 16);
+
+/** Low word of a redirection entry. */
+const REDIRECTION = {
+  VECTOR: 0xff,
+  DELIVERY_MODE: 0x700,
+  LOGICAL: 1 << 11,
+  DELIVERY_STATUS: 1 << 12,
+  REMOTE_IRR: 1 << 14,
+  LEVEL: 1 << 15,
+  MASKED: 1 << 16,
+} as const;
+const READ_ONLY = REDIRECTION.DELIVERY_STATUS | REDIRECTION.REMOTE_IRR;
+
+/** State of the I/O APIC as plain data: KVM_GET_IRQCHIP. */
+export interface IoapicState {
+  readonly select: number;
+  readonly id: number;
+  /** Lines that are asserted, a bit each. */
+  readonly irr: number;
+  /** Two words an entry, low first. */
+  readonly redirection: readonly number[];
+}
+
+/** The I/O APIC that KVM has in the kernel (ioapic.c). */
+export class Ioapic {
+  readonly pins = PINS;
+  readonly #redirection = new Uint32Array(2 * PINS);
+  #select = 0;
+  #id = 0;
+  /** Requests that are asserted, or were edges and could not be delivered yet. */
+  #irr = 0;
+  /** Level of each line. */
+  #lines = 0;
+
+  constructor(readonly vm: KvmVm) {
+    this.reset();
+  }
+
+  reset(): void {
+    this.#select = this.#id = this.#irr = this.#lines = 0;
+    for (let pin = 0; pin < PINS; pin++) {
+      this.#redirection[2 * pin] = REDIRECTION.MASKED;
+      this.#redirection[2 * pin + 1] = 0;
+    }
+  }
+
+  claims(address: number): boolean {
+    return address >= IOAPIC_DEFAULT_BASE && address < IOAPIC_DEFAULT_BASE + PAGE_BYTES;
+  }
+
+  getState(): IoapicState {
+    return { select: this.#select, id: this.#id, irr: this.#irr, redirection: [...this.#redirection] };
+  }
+
+  setState(state: IoapicState): void {
+    this.#select = state.select;
+    this.#id = state.id;
+    this.#irr = state.irr;
+    this.#redirection.set(state.redirection);
+    requestIoapicScan(this.vm);
+  }
+
+  /** kvm_ioapic_set_irq. */
+  setIrq(pin: number, level: boolean): void {
+    const bit = 1 << pin;
+    const before = (this.#lines & bit) !== 0;
+    this.#lines = level ? this.#lines | bit : this.#lines & ~bit;
+    const levelTriggered = (this.#redirection[2 * pin] & REDIRECTION.LEVEL) !== 0;
+    if (!level) {
+      if (levelTriggered) this.#irr &= ~bit;
+      return;
+    }
+    if (!levelTriggered && before) return;
+    this.#irr |= bit;
+    this.#service(pin);
+  }
+
+  #service(pin: number): void {
+    const bit = 1 << pin;
+    const low = this.#redirection[2 * pin];
+    if ((this.#irr & bit) === 0 || (low & REDIRECTION.MASKED) !== 0) return;
+    const levelTriggered = (low & REDIRECTION.LEVEL) !== 0;
+    if (levelTriggered && (low & REDIRECTION.REMOTE_IRR) !== 0) return;
+    const delivered = deliverToApics(this.vm, undefined, {
+      vector: low & REDIRECTION.VECTOR,
+      deliveryMode: low & REDIRECTION.DELIVERY_MODE,
+      logical: (low & REDIRECTION.LOGICAL) !== 0,
+      level: true,
+      levelTriggered,
+      shorthand: 0,
+      destination: this.#redirection[2 * pin + 1] >>> 24,
+    });
+    if (!levelTriggered) this.#irr &= ~bit;
+    else if (delivered > 0) this.#redirection[2 * pin] |= REDIRECTION.REMOTE_IRR;
+  }
+
+  /** kvm_ioapic_update_eoi: a local APIC ended a vector. One that is still asserted comes again. */
+  endOfInterrupt(vector: number, levelTriggered: boolean): void {
+    if (!levelTriggered) return;
+    for (let pin = 0; pin < PINS; pin++) {
+      const low = this.#redirection[2 * pin];
+      if ((low & REDIRECTION.VECTOR) !== vector || (low & REDIRECTION.LEVEL) === 0) continue;
+      this.#redirection[2 * pin] = low & ~REDIRECTION.REMOTE_IRR;
+      this.#service(pin);
+    }
+  }
+
+  /** Mark the vectors whose EOI has to exit: those of level-triggered entries. */
+  scanVectors(bitmap: BigUint64Array): void {
+    for (let pin = 0; pin < PINS; pin++) {
+      const low = this.#redirection[2 * pin];
+      if ((low & REDIRECTION.LEVEL) === 0) continue;
+      const vector = low & REDIRECTION.VECTOR;
+      bitmap[vector >> 6] |= 1n << BigInt(vector & 63);
+    }
+  }
+
+  #read(): number {
+    switch (this.#select) {
+      case REGISTER_ID:
+      case REGISTER_ARBITRATION:
+        return (this.#id & 0xf) << 24;
+      case REGISTER_VERSION:
+        return VERSION;
+      default: {
+        const index = this.#select - REDIRECTION_START;
+        return index >= 0 && index < 2 * PINS ? this.#redirection[index] : 0xffffffff;
+      }
+    }
+  }
+
+  #write(value: number): void {
+    if (this.#select === REGISTER_ID) {
+      this.#id = (value >>> 24) & 0xf;
+      return;
+    }
+    const index = this.#select - REDIRECTION_START;
+    if (index < 0 || index >= 2 * PINS) return;
+    const pin = index >> 1;
+    if ((index & 1) === 1) {
+      this.#redirection[index] = value;
+    } else {
+      const kept = this.#redirection[index] & READ_ONLY;
+      this.#redirection[index] = (value & ~READ_ONLY & 0x1ffff) | kept;
+      // An edge-triggered entry has nothing in service.
+      if ((value & REDIRECTION.LEVEL) === 0) this.#redirection[index] &= ~REDIRECTION.REMOTE_IRR;
+    }
+    requestIoapicScan(this.vm);
+    const low = this.#redirection[2 * pin];
+    if ((low & REDIRECTION.LEVEL) !== 0 && (this.#lines & (1 << pin)) !== 0) this.#irr |= 1 << pin;
+    if ((index & 1) === 0) this.#service(pin);
+  }
+
+  /** Registers are read by 1, 2 or 4 bytes, at a multiple of 16. */
+  mmioRead(address: number, into: Uint8Array): void {
+    into.fill(0);
+    const offset = address - IOAPIC_DEFAULT_BASE;
+    const value = (offset & 0xf0) === IOREGSEL ? this.#select : (offset & 0xf0) === IOWIN ? this.#read() : 0;
+    for (let i = 0; i < Math.min(into.length, 4); i++) into[i] = (value >>> (8 * i)) & 0xff;
+  }
+
+  mmioWrite(address: number, data: Uint8Array): void {
+    let value = 0;
+    for (let i = Math.min(data.length, 4) - 1; i >= 0; i--) value = ((value << 8) | data[i]) >>> 0;
+    switch ((address - IOAPIC_DEFAULT_BASE) & 0xf0) {
+      case IOREGSEL:
+        this.#select = value & 0xff;
+        return;
+      case IOWIN:
+        this.#write(value);
+        return;
+      case EOI:
+        this.endOfInterrupt(value & 0xff, true);
+        return;
+      default:
+    }
+  }
+}

@@ -1,0 +1,57 @@
+import type { Kvm } from "../kvm.js";
+import { HostGeneralProtection } from "../contract/index.js";
+
+/**
+ * Shared MSRs: those (STAR, LSTAR, ...) that the host's kernel does not use itself, so that the guest's values may stay
+ * in the processor until it returns to user space. Here that is `vcpu_put` of the last vCPU that ran there.
+ */
+export class SharedMsrs {
+  readonly #msrs: number[] = [];
+  /** Per processor and slot: what the host had, and what is in the register now. */
+  readonly #host: bigint[][] = [];
+  readonly #current: bigint[][] = [];
+
+  constructor(readonly kvm: Kvm) {}
+
+  /** kvm_define_shared_msr. */
+  define(slot: number, msr: number): void {
+    this.#msrs[slot] = msr;
+  }
+
+  /** kvm_shared_msr_cpu_online: remember the host's values. */
+  cpuOnline(cpu: number): void {
+    const processor = this.kvm.host.processors[cpu];
+    const values = this.#msrs.map((msr) => processor.rdmsr(msr));
+    this.#host[cpu] = values;
+    this.#current[cpu] = [...values];
+  }
+
+  /** kvm_set_shared_msr on the current processor: true = the processor refused the value. */
+  set(slot: number, value: bigint, mask: bigint): boolean {
+    const processor = this.kvm.host.scheduler.current();
+    const current = this.#current[processor.id];
+    if (((value ^ current[slot]) & mask) === 0n) return false;
+    const wanted = (this.#host[processor.id][slot] & ~mask) | (value & mask);
+    try {
+      processor.wrmsr(this.#msrs[slot], wanted);
+    } catch (error) {
+      if (error instanceof HostGeneralProtection) return true;
+      throw error;
+    }
+    current[slot] = wanted;
+    return false;
+  }
+
+  /** kvm_on_user_return: put the host's values back. */
+  restoreHost(cpu: number): void {
+    const current = this.#current[cpu];
+    if (current === undefined) return;
+    const host = this.#host[cpu];
+    const processor = this.kvm.host.processors[cpu];
+    for (let slot = 0; slot < current.length; slot++) {
+      if (current[slot] === host[slot]) continue;
+      processor.wrmsr(this.#msrs[slot], host[slot]);
+      current[slot] = host[slot];
+    }
+  }
+}
