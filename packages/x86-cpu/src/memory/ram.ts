@@ -31,9 +31,10 @@ export class Ram {
   readonly #stale: Uint8Array;
   #free: number;
   #hint = 1;
-  /** One byte a page: an engine holds code translated from it. Engines set it; only they clear it. */
+  /** One byte a page: how many engines hold code translated from it. */
   readonly codePages: Uint8Array;
   readonly #listeners: CodeWriteListener[] = [];
+  readonly #newCodeListeners: ((page: number) => void)[] = [];
 
   /**
    * @param buffer the memory that holds the RAM; never grown, so that views stay valid
@@ -161,6 +162,25 @@ export class Ram {
   /** Be told of writes to pages marked in {@link codePages}. */
   onCodeWrite(listener: CodeWriteListener): void {
     this.#listeners.push(listener);
+  }
+
+  /** An engine translates code of the page at this physical address from now on: stores to it have to be seen. */
+  holdCode(page: number): void {
+    const index = page / PAGE_BYTES;
+    const holders = this.codePages[index] ?? 0;
+    this.codePages[index] = holders + 1;
+    if (holders === 0) for (const listener of this.#newCodeListeners) listener(page);
+  }
+
+  /** The engine holds no code of the page any more. */
+  releaseCode(page: number): void {
+    const index = page / PAGE_BYTES;
+    this.codePages[index] = (this.codePages[index] ?? 1) - 1;
+  }
+
+  /** Be told of pages that begin to hold translated code. */
+  onNewCode(listener: (page: number) => void): void {
+    this.#newCodeListeners.push(listener);
   }
 
   #findFree(count: number, from: number): number | undefined {

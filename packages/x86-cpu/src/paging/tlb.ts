@@ -1,4 +1,4 @@
-import type { AccessKind } from "./second-stage.js";
+import { ACCESS_FETCH, ACCESS_WRITE, type AccessKind } from "./second-stage.js";
 
 /** Entries of each array; a power of two. */
 export const TLB_ENTRIES = 1024;
@@ -21,6 +21,11 @@ const INVALID = 0xffff_ffff;
  */
 export class Tlb {
   readonly #words: Uint32Array;
+  /**
+   * Changes whenever a translation for fetches is dropped. What an engine remembers of code by its linear address holds
+   * for as long as this stays.
+   */
+  generation = 0;
 
   /** @param base offset in `buffer`, a multiple of 16 */
   constructor(
@@ -49,6 +54,7 @@ export class Tlb {
   fill(low: number, high: number, kind: AccessKind, user: boolean, page: number): void {
     const at = this.#array(kind, user) + ((low >>> 12) & (TLB_ENTRIES - 1)) * 4;
     const words = this.#words;
+    if (kind === ACCESS_FETCH && words[at] !== INVALID) this.generation++;
     words[at] = low & ~0xfff;
     words[at + 1] = high;
     words[at + 2] = page + this.ramBase;
@@ -56,6 +62,7 @@ export class Tlb {
 
   /** Drop everything. */
   flush(): void {
+    this.generation++;
     for (let at = 0; at < this.#words.length; at += 4) this.#words[at] = INVALID;
   }
 
@@ -69,11 +76,13 @@ export class Tlb {
     }
   }
 
-  /** Drop the translations for writes: a page they reach has become code. */
-  flushWrites(): void {
+  /** Drop the translations for writes to a host physical page: it has become code. */
+  flushWritesTo(page: number): void {
+    const words = this.#words;
+    const target = page + this.ramBase;
     for (const user of [false, true]) {
-      const first = this.#array(1, user);
-      for (let at = first; at < first + ARRAY_WORDS; at += 4) this.#words[at] = INVALID;
+      const first = this.#array(ACCESS_WRITE, user);
+      for (let at = first; at < first + ARRAY_WORDS; at += 4) if (words[at + 2] === target) words[at] = INVALID;
     }
   }
 

@@ -1,0 +1,421 @@
+import {
+  ENGINE_FIELD,
+  GuestException,
+  InstructionStream,
+  LEAVE,
+  LOOKUP_ENTRY_BYTES,
+  MAX_INSTRUCTION_BYTES,
+  WILL_WRITE,
+  decodeUop,
+  generateInterpreter,
+  isCanonical,
+  liftBlock,
+  lookupIndex,
+  runSystemInstruction,
+  slot,
+  unpackSystem,
+  type AccessSize,
+  type CodeMode,
+  type CpuState,
+  type Machine,
+  type MemoryAccess,
+} from "@tapvisor/x86-isa";
+import type { GuestMemory } from "../machine/guest-memory.js";
+import { PROCESSOR_AREA, type MachineMemory } from "../memory/machine-memory.js";
+import {
+  ACCESS_FETCH,
+  ACCESS_READ,
+  ACCESS_WRITE,
+  PRIVILEGE_SUPERVISOR,
+  PRIVILEGE_USER,
+  TLB_ENTRIES,
+} from "../paging/index.js";
+import { BlockCache, blockKey, type Block } from "./block-cache.js";
+import { codeMode } from "./code-mode.js";
+import type { FastPath } from "./engine.js";
+import type { GuestEvents } from "./events.js";
+import type { Stepper } from "./stepper.js";
+
+const SLOT_RIP = slot("rip");
+const SLOT_FUEL = slot("fuel");
+const SLOT_CURRENT_RIP = slot("currentRip");
+const SLOT_NEXT_RIP = slot("nextRip");
+const SLOT_CS_BASE = slot("cs.base");
+const SLOT_CS_LIMIT = slot("cs.limit");
+
+const PAGE_BYTES = 4096;
+const LOOKUP_ENTRIES = 16_384;
+/** Bytes of code that one block is lifted from at most. */
+const CODE_WINDOW = 512;
+/** High word of a memory row's constant. */
+const ACCESS_STACK = 1;
+const ACCESS_SYSTEM = 2;
+
+/** A code mode with the numbers that it goes by. */
+interface ModeEntry {
+  readonly mode: CodeMode;
+  /** Distinguishes blocks; blocks of one instruction have the number after it. */
+  readonly number: number;
+}
+
+export interface InterpreterParts {
+  readonly memory: MachineMemory;
+  readonly processor: number;
+  readonly state: CpuState;
+  readonly guest: GuestMemory;
+  readonly machine: Machine;
+  readonly events: GuestEvents;
+  readonly stepper: Stepper;
+  readonly feature: (name: string) => boolean;
+}
+
+/**
+ * The quick engine: translates blocks and runs them in the generated WebAssembly interpreter. What it cannot do exactly
+ * (a fetch that faults, bytes that are no instruction) it leaves to the stepper.
+ */
+export class Interpreter implements FastPath {
+  readonly #state: CpuState;
+  readonly #guest: GuestMemory;
+  readonly #words: Uint32Array;
+  readonly #view: DataView;
+  readonly #engine: number;
+  readonly #lookup: number;
+  readonly #blocks: BlockCache;
+  readonly #interpret: () => number;
+
+  readonly #modes = new Map<string, ModeEntry>();
+  /** Tags by what a linear address of code depends on; they hold for one generation of the TLB. */
+  readonly #tags = new Map<string, number>();
+  #tagGeneration = -1;
+  #newestTag = 0;
+  #mode: ModeEntry | undefined;
+  #single = false;
+  /** What made the slow path fail. */
+  #signal: unknown;
+  /** Fuel when instructions were last reported as retired. */
+  #reported = 0;
+
+  constructor(private readonly parts: InterpreterParts) {
+    const { memory, processor, state, guest } = parts;
+    this.#state = state;
+    this.#guest = guest;
+    const { buffer } = memory.memory;
+    const area = memory.areaOf(processor);
+    this.#words = new Uint32Array(buffer);
+    this.#view = new DataView(buffer);
+    this.#engine = area + PROCESSOR_AREA.engine;
+    this.#lookup = area + PROCESSOR_AREA.blocks;
+    const code = area + PROCESSOR_AREA.uops;
+    this.#blocks = new BlockCache(buffer, memory.ram, code, area + PROCESSOR_AREA.bytes - code);
+    memory.ram.onNewCode((page) => guest.tlb.flushWritesTo(page));
+    const module = new WebAssembly.Module(
+      generateInterpreter({
+        state: area + PROCESSOR_AREA.state,
+        engine: this.#engine,
+        lookup: this.#lookup,
+        lookupEntries: LOOKUP_ENTRIES,
+        tlbEntries: TLB_ENTRIES,
+      }),
+    );
+    const instance = new WebAssembly.Instance(module, {
+      host: {
+        memory: memory.memory,
+        load: (uop: number, size: number) => this.#slowLoad(uop, size),
+        store: (uop: number, size: number) => this.#slowStore(uop, size),
+      },
+    });
+    this.#interpret = instance.exports["run"] as () => number;
+  }
+
+  run(budget: number): void {
+    const { state } = this.parts;
+    this.#single = false;
+    this.#reported = budget;
+    this.#setFuel(budget);
+    this.#enterMode();
+    try {
+      for (;;) {
+        switch (this.#interpret()) {
+          case LEAVE.MISS:
+          case LEAVE.STOP:
+            if (this.#provide()) break;
+            this.#report();
+            this.parts.stepper.step();
+            this.#reported = this.#fuel();
+            return;
+          case LEAVE.FUEL:
+            if (this.#fuel() === 0) return;
+            this.#single = true;
+            this.#enterMode();
+            break;
+          case LEAVE.SYSTEM:
+            this.#system();
+            return;
+          case LEAVE.RAISE: {
+            const fault = this.#field(ENGINE_FIELD.fault);
+            this.#unwind();
+            this.#deliver(new GuestException(fault & 0xff, fault >>> 31 === 1 ? (fault >>> 8) & 0x7f_ffff : undefined));
+            return;
+          }
+          case LEAVE.ACCESS: {
+            const signal = this.#signal;
+            this.#signal = undefined;
+            this.#unwind();
+            if (!(signal instanceof GuestException)) throw signal;
+            this.#deliver(signal);
+            return;
+          }
+        }
+      }
+    } finally {
+      state.set64(SLOT_CURRENT_RIP, state.get64(SLOT_RIP));
+      this.#report();
+    }
+  }
+
+  // --- what has retired
+
+  #fuel(): number {
+    // A budget is a safe integer: the high word matters rarely.
+    return this.#state.get32(SLOT_FUEL) + this.#state.get32(SLOT_FUEL + 4) * 0x1_0000_0000;
+  }
+
+  #setFuel(value: number): void {
+    this.#state.set32(SLOT_FUEL, value >>> 0);
+    this.#state.set32(SLOT_FUEL + 4, Math.floor(value / 0x1_0000_0000));
+  }
+
+  #report(): void {
+    const left = this.#fuel();
+    if (left === this.#reported) return;
+    const retired = this.#reported - left;
+    this.#reported = left;
+    this.parts.events.retired(retired);
+  }
+
+  // --- leaving a block
+
+  #field(offset: number): number {
+    return this.#words[(this.#engine + offset) >> 2] as number;
+  }
+
+  #setField(offset: number, value: number): void {
+    this.#words[(this.#engine + offset) >> 2] = value;
+  }
+
+  /** Put RIP on the instruction that did not complete, and give back the fuel of what did not retire. */
+  #unwind(): void {
+    const state = this.#state;
+    const block = this.#blocks.at(this.#field(ENGINE_FIELD.block));
+    const index = this.#blocks.instructionAt(block, this.#field(ENGINE_FIELD.uop));
+    const { instructions, mode } = block.lifted;
+    const offset = instructions[index]?.offset ?? 0;
+    state.set64(SLOT_RIP, BigInt.asUintN(mode.bitness, state.get64(SLOT_RIP) + BigInt(offset)));
+    this.#setFuel(this.#fuel() + instructions.length - index);
+  }
+
+  #deliver(fault: GuestException): void {
+    const state = this.#state;
+    state.set64(SLOT_CURRENT_RIP, state.get64(SLOT_RIP));
+    this.#report();
+    this.parts.events.exception(fault);
+  }
+
+  #system(): void {
+    const state = this.#state;
+    const block = this.#blocks.at(this.#field(ENGINE_FIELD.block));
+    const { handler, length } = unpackSystem(decodeUop(this.#view, this.#field(ENGINE_FIELD.uop)).imm);
+    const instruction = block.lifted.instructions[0]?.instruction;
+    if (instruction === undefined) throw new RangeError("a system instruction is alone in its block");
+    const rip = state.get64(SLOT_RIP);
+    state.set64(SLOT_CURRENT_RIP, rip);
+    state.set64(SLOT_NEXT_RIP, BigInt.asUintN(block.lifted.mode.bitness, rip + BigInt(length)));
+    // It retires when it has completed.
+    this.#setFuel(this.#fuel() + 1);
+    this.#report();
+    try {
+      runSystemInstruction(this.parts.machine, handler, instruction);
+    } catch (signal) {
+      if (!(signal instanceof GuestException)) throw signal;
+      this.parts.events.exception(signal);
+      return;
+    }
+    state.set64(SLOT_RIP, state.get64(SLOT_NEXT_RIP));
+    this.parts.events.retired(1);
+  }
+
+  // --- finding and translating blocks
+
+  /** Set what the interpreter looks blocks and data up by: tag of the code mode, TLB arrays of the privilege. */
+  #enterMode(): void {
+    const state = this.#state;
+    const { user, tlb } = this.#guest;
+    const mode = codeMode(state, this.parts.feature);
+    const { bitness, stackBytes, flat, virtual8086, protectedMode } = mode;
+    const name = `${bitness},${stackBytes},${flat},${virtual8086},${protectedMode}`;
+    let entry = this.#modes.get(name);
+    if (entry === undefined) {
+      entry = { mode, number: this.#modes.size * 2 };
+      this.#modes.set(name, entry);
+    }
+    this.#mode = entry;
+    if (this.#tagGeneration !== tlb.generation) {
+      this.#tags.clear();
+      this.#tagGeneration = tlb.generation;
+    }
+    const segment = bitness === 64 ? "" : `${state.get64(SLOT_CS_BASE)},${state.get32(SLOT_CS_LIMIT)}`;
+    const key = `${entry.number},${this.#single},${user},${segment}`;
+    let tag = this.#tags.get(key);
+    if (tag === undefined) {
+      tag = ++this.#newestTag;
+      this.#tags.set(key, tag);
+    }
+    this.#setField(ENGINE_FIELD.tag, tag);
+    this.#setField(ENGINE_FIELD.readTlb, tlb.arrayOffset(ACCESS_READ, user));
+    this.#setField(ENGINE_FIELD.writeTlb, tlb.arrayOffset(ACCESS_WRITE, user));
+  }
+
+  /** Put the block at RIP into the interpreter's table. False: the stepper has to execute what is there. */
+  #provide(): boolean {
+    const block = this.#blockAtRip();
+    if (block === undefined) return false;
+    // The fetch may have pushed another translation out.
+    if (this.#tagGeneration !== this.#guest.tlb.generation) this.#enterMode();
+    const low = this.#state.get32(SLOT_RIP);
+    const entry = (this.#lookup + lookupIndex(low, LOOKUP_ENTRIES) * LOOKUP_ENTRY_BYTES) >> 2;
+    this.#words[entry] = low;
+    this.#words[entry + 1] = this.#state.get32(SLOT_RIP + 4);
+    this.#words[entry + 2] = this.#field(ENGINE_FIELD.tag);
+    this.#words[entry + 3] = block.address;
+    return true;
+  }
+
+  #blockAtRip(): Block | undefined {
+    const state = this.#state;
+    const entry = this.#mode;
+    if (entry === undefined) return undefined;
+    const { mode } = entry;
+    const rip = state.get64(SLOT_RIP);
+    const long = mode.bitness === 64;
+    if (long && !isCanonical(rip)) return undefined;
+    const linear = long ? rip : BigInt.asUintN(32, state.get64(SLOT_CS_BASE) + rip);
+    const room = long ? CODE_WINDOW : state.get32(SLOT_CS_LIMIT) - Number(rip) + 1;
+    const physical = this.#translate(linear);
+    if (physical < 0) return undefined;
+    const key = blockKey(physical, entry.number + (this.#single ? 1 : 0));
+    const known = this.#blocks.find(key);
+    if (known !== undefined && this.#fits(known, rip, room)) {
+      if (known.continued === undefined) return known;
+      if (known.continued === this.#translate(nextPage(linear, long))) return known;
+    }
+    return this.#translateBlock(key, physical, linear, rip, room);
+  }
+
+  /** A system instruction's decoded form holds addresses relative to where it was decoded. */
+  #fits(block: Block, rip: bigint, room: number): boolean {
+    return block.lifted.length <= room && (!block.lifted.system || block.lifted.ip === rip);
+  }
+
+  /** Host physical address to fetch from; -1 where the fetch would fault or meets no RAM. */
+  #translate(linear: bigint): number {
+    const privilege = this.#guest.user ? PRIVILEGE_USER : PRIVILEGE_SUPERVISOR;
+    try {
+      const physical = this.#guest.translate(linear, ACCESS_FETCH, privilege);
+      return this.parts.memory.ram.contains(physical, 1) ? physical : -1;
+    } catch (signal) {
+      if (signal instanceof GuestException) return -1;
+      throw signal;
+    }
+  }
+
+  #translateBlock(key: number, physical: number, linear: bigint, rip: bigint, room: number): Block | undefined {
+    const inPage = PAGE_BYTES - (physical % PAGE_BYTES);
+    const window = Math.min(room, inPage, CODE_WINDOW);
+    if (window < 1) return undefined;
+    let continued: number | undefined;
+    let lifted = this.#lift(this.parts.memory.ram.view(physical, window), rip, this.#single);
+    if (lifted === undefined && window === inPage && inPage < MAX_INSTRUCTION_BYTES) {
+      // The first instruction may go on in the next page.
+      continued = this.#translate(nextPage(linear, this.#mode?.mode.bitness === 64));
+      if (continued < 0) return undefined;
+      const bytes = new Uint8Array(Math.min(room, MAX_INSTRUCTION_BYTES));
+      bytes.set(this.parts.memory.ram.view(physical, inPage));
+      bytes.set(this.parts.memory.ram.view(continued, bytes.length - inPage), inPage);
+      lifted = this.#lift(bytes, rip, true);
+    }
+    // What is no instruction, and what has not been written, is the stepper's to raise.
+    if (lifted === undefined || lifted.instructions.length === 0) return undefined;
+    if (!this.#blocks.hasRoom(lifted.uops.length)) {
+      this.#blocks.clear();
+      this.#tags.clear();
+      this.#enterMode();
+    }
+    return this.#blocks.add(key, lifted, physical, continued);
+  }
+
+  #lift(code: Uint8Array, rip: bigint, single: boolean): ReturnType<typeof liftBlock> {
+    const mode = this.#mode?.mode;
+    if (mode === undefined) return undefined;
+    const stream = new InstructionStream(code, rip, mode.bitness);
+    try {
+      return liftBlock(() => stream.next(), rip, mode, single ? 1 : undefined);
+    } finally {
+      stream.free();
+    }
+  }
+
+  // --- slow paths of memory accesses
+
+  #access(uop: number, write: boolean, willWrite: boolean): MemoryAccess {
+    const flags = this.#words[(uop + 12) >> 2] as number;
+    return {
+      write,
+      willWrite,
+      stack: (flags & ACCESS_STACK) !== 0,
+      system: (flags & ACCESS_SYSTEM) !== 0,
+    };
+  }
+
+  #slowLoad(uop: number, sizeAndKind: number): number {
+    const size = (sizeAndKind & 0xff) as AccessSize;
+    const willWrite = (sizeAndKind & WILL_WRITE) !== 0;
+    const linear = this.#view.getBigUint64(this.#engine + ENGINE_FIELD.linear, true);
+    this.#blocks.running = uop;
+    this.#blocks.runningBlock = this.#field(ENGINE_FIELD.block);
+    try {
+      const value = this.#guest.load(linear, size, this.#access(uop, false, willWrite));
+      this.#view.setBigUint64(this.#engine + ENGINE_FIELD.value, BigInt.asUintN(64, value), true);
+      if (size === 16) this.#view.setBigUint64(this.#engine + ENGINE_FIELD.value + 8, value >> 64n, true);
+      return 0;
+    } catch (signal) {
+      this.#signal = signal;
+      return 1;
+    } finally {
+      this.#blocks.running = 0;
+    }
+  }
+
+  #slowStore(uop: number, size: number): number {
+    const linear = this.#view.getBigUint64(this.#engine + ENGINE_FIELD.linear, true);
+    let value = this.#view.getBigUint64(this.#engine + ENGINE_FIELD.value, true);
+    if (size === 16) value |= this.#view.getBigUint64(this.#engine + ENGINE_FIELD.value + 8, true) << 64n;
+    else value = BigInt.asUintN(size * 8, value);
+    this.#blocks.running = uop;
+    this.#blocks.runningBlock = this.#field(ENGINE_FIELD.block);
+    try {
+      this.#guest.store(linear, size as AccessSize, value, this.#access(uop, true, false));
+      return 0;
+    } catch (signal) {
+      this.#signal = signal;
+      return 1;
+    } finally {
+      this.#blocks.running = 0;
+    }
+  }
+}
+
+/** Linear address of the page after the one that holds `linear`. */
+function nextPage(linear: bigint, long: boolean): bigint {
+  return BigInt.asUintN(long ? 64 : 32, (linear | 0xfffn) + 1n);
+}
+
