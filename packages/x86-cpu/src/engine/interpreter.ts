@@ -418,4 +418,3 @@ export class Interpreter implements FastPath {
 function nextPage(linear: bigint, long: boolean): bigint {
   return BigInt.asUintN(long ? 64 : 32, (linear | 0xfffn) + 1n);
 }
-
