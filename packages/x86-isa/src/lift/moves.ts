@@ -122,13 +122,20 @@ const cmpxchg: Lifter = (b) => {
     b.emit(`cmp${size * 8}`, { a: accumulator, b: old });
     setUnless(b, 0, size, equal, old);
   } else if (destination.kind === "register") {
-    const old = b.copy(b.readRegister(destination.register));
+    const d = b.readRegister(destination.register);
+    const old = b.copy(d);
     const equal = b.unary("eqz", b.zeroExtend(b.compute("xor", old, accumulator), size));
-    const next = b.copy(old);
-    b.moveIf(next, equal, replacement);
+    const next = b.copy(size === 4 ? b.zeroExtend(replacement, 4) : replacement);
     b.emit(`cmp${size * 8}`, { a: accumulator, b: old });
     setUnless(b, 0, size, equal, old);
-    b.writeRegister(destination.register, next);
+    // A register that does not match is left alone altogether: its upper half is not cleared either.
+    if (size >= 4) {
+      b.moveIf(d, equal, next);
+    } else {
+      const kept = b.copy(old);
+      b.moveIf(kept, equal, next);
+      b.writeRegister(destination.register, kept);
+    }
   }
 };
 

@@ -131,10 +131,14 @@ const BRANCHES: ReadonlyMap<number, { kind: OpKind; near: boolean }> = new Map([
   [Kind.br64_4, { kind: OpKind.NearBranch64, near: true }],
 ]);
 
+/** Counts above 16 leave the result of these undefined. */
+const NARROW_DOUBLE_SHIFT = /^Sh[lr]d_rm16/;
+
 function setImmediate(d: Draft, n: number, kind: OpKind, bits: number): void {
   const { rng, instruction: i } = d;
   let value = BigInt.asUintN(bits, interestingValue(rng));
   if (d.mnemonic === "Enter" && n === 1) value = rng.chance(3, 4) ? BigInt(rng.below(4)) : BigInt(rng.below(34));
+  if (NARROW_DOUBLE_SHIFT.test(Code[d.form.code] ?? "")) value = (value & ~31n) | BigInt(rng.below(17));
   i.setOpKind(n, kind);
   switch (kind) {
     case OpKind.Immediate8:
@@ -393,8 +397,12 @@ function setString(d: Draft): void {
   if (rng.chance(1, 3)) d.gprs[0] = rng.pick([0n, 0x4141_4141_4141_4141n, 0xffff_ffff_ffff_ffffn]);
 }
 
-/** After the operands are chosen: values in memory and registers that a family needs to be worth running. */
-function adjust(d: Draft): void {
+/**
+ * After the operands are chosen: values in memory and registers that a family needs to be worth running.
+ *
+ * @returns false if the draft cannot be used
+ */
+function adjust(d: Draft): boolean {
   const { rng, mnemonic, form, instruction: i } = d;
   const write = (address: bigint, value: bigint, size: number): void => {
     const at = Number(address) - WINDOW;
@@ -419,6 +427,11 @@ function adjust(d: Draft): void {
     while (used.includes(generalRegister(register)?.index)) register = pickRegister(d, size);
     i.op1Register = register;
     setPart(d, register, BigInt.asUintN(size * 8, BigInt(rng.below(1000) - 400)));
+  }
+  if (NARROW_DOUBLE_SHIFT.test(Code[form.code] ?? "") && i.op2Kind === OpKind.Register) {
+    const base = [i.memoryBase, i.memoryIndex].some((register) => generalRegister(register)?.index === 1);
+    if (base && form.variant === "memory") return false;
+    setPart(d, Register.CL, BigInt(rng.below(17) | (rng.below(8) << 5)));
   }
   if (mnemonic === "Ret") write(d.gprs[RSP] ?? 0n, codeTarget(), form.bitness === 64 || rng.chance(1, 2) ? 8 : 2);
   if (mnemonic === "Call" || mnemonic === "Jmp") {
@@ -460,6 +473,7 @@ function adjust(d: Draft): void {
       setPart(d, i.op0Register, BigInt.asUintN(size * 8, BigInt(rng.below(420) - 210)));
     }
   }
+  return true;
 }
 
 function addressSizeOf(rng: Rng, form: Form): 2 | 4 | 8 {
@@ -522,14 +536,14 @@ function attempt(form: Form, seed: number): Case | undefined {
   setImplicit(d);
   kinds.forEach((kind, n) => setOperand(d, n, kind));
   if (kinds.includes(Kind.es_rDI) || kinds.includes(Kind.seg_rSI)) setString(d);
-  adjust(d);
+  const usable = adjust(d);
   if (form.repeat === "rep") instruction.hasRepPrefix = true;
   if (form.repeat === "repne") instruction.hasRepnePrefix = true;
   if (lockable && instruction.op0Kind === OpKind.Memory && rng.chance(1, 4)) instruction.hasLockPrefix = true;
   if (form.bitness !== 64) for (let n = 0; n < 8; n++) d.gprs[n] = BigInt.asUintN(32, d.gprs[n] ?? 0n);
   const bytes = encode(d);
   instruction.free();
-  if (bytes === undefined) return undefined;
+  if (bytes === undefined || !usable) return undefined;
   const flags = (rng.u32() & FLAGS_MASK) | (rng.chance(1, 4) ? DF : 0);
   return { bytes, gprs: d.gprs, flags, memory };
 }
