@@ -1,6 +1,6 @@
 import { type CpuidFeature, CPUID, EFER } from "@tapvisor/x86-isa";
 import {
-  type ArchBackend, type CpuidEntry, type CpuidResult, type Host, HOST_TIMER_VECTOR, KvmError, type KvmExports,
+  type ArchBackend, type CpuidEntry, type CpuidResult, type Host, HOST_TIMER_VECTOR, InterceptorError, KvmError, type KvmExports,
   type LifecycleEvents, type LifecycleName, type OpCaller,
 } from "./contract/index.js"; // prettier-ignore
 import { supportedCpuid } from "./cpuid/supported.js";
@@ -132,6 +132,7 @@ export class Kvm {
         });
       } catch (cause) {
         this.#disableAll();
+        if (cause instanceof InterceptorError) throw cause;
         throw new KvmError("EBUSY", "KVM_CREATE_VM", `virtualization cannot be enabled on processor ${processor.id}`, {
           cause,
         });

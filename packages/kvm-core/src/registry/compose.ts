@@ -2,6 +2,7 @@ import { checkInterceptor } from "../contract/index.js";
 import type { ArchBackend, Host, Interceptor } from "../contract/index.js";
 import { KvmCore } from "../core.js";
 import type { GenericLayer } from "../init.js";
+import { Kvm } from "../kvm.js";
 import { chooseBackend } from "./discovery.js";
 import { Registry } from "./registry.js";
 import { BACKEND, HOST, inject, injectable, injectAll, INTERCEPTOR, token, type Token } from "./tokens.js";
@@ -59,4 +60,13 @@ export function assemble<T extends { readonly layer: GenericLayer }>(
   const kvm = build(core);
   chooseBackend(core, backends, kvm.layer, options.backend);
   return kvm;
+}
+
+/**
+ * Compose a core: find a backend for the host's processor, register it, and give the KVM API over it.
+ *
+ * @throws KvmError where no backend fits or registration fails; InterceptorError where an interceptor is defined wrongly
+ */
+export function composeCore(parts: CoreParts): Kvm {
+  return assemble(registerCore(parts), (core) => new Kvm(core));
 }

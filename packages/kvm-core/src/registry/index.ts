@@ -1,4 +1,4 @@
-export { assemble, registerCore, type CoreOptions, type CoreParts } from "./compose.js";
+export { assemble, composeCore, registerCore, type CoreOptions, type CoreParts } from "./compose.js";
 export { chooseBackend } from "./discovery.js";
 export { Registry, type Injectable } from "./registry.js";
 export * from "./tokens.js";
