@@ -189,6 +189,26 @@ export class Kvm {
 
   // --- time
 
+  /** A timer of the host; a plugin that listens to `timerFired` may keep its owner from hearing of it. */
+  createTimer(name: string, fire: () => void): TimerHandle {
+    let deadline = 0;
+    const handle = this.host.timers.create(name, () => {
+      const event = { name, deadline, now: this.host.clock.now(), drop: false };
+      this.hooks.timerFired(event);
+      if (!event.drop) fire();
+    });
+    return {
+      get deadline() {
+        return handle.deadline;
+      },
+      arm: (ns) => {
+        deadline = ns;
+        handle.arm(ns);
+      },
+      cancel: () => handle.cancel(),
+    };
+  }
+
   /** Set the timer of processor `cpu` to the first of `cycles` and the next host timer. */
   armTimer(cpu: number, cycles: number): void {
     const { host } = this;

@@ -15,6 +15,8 @@ const ALL_MODES = TIMER_MODE.PERIODIC | TIMER_MODE.TSC_DEADLINE;
  */
 export class LapicTimer {
   readonly #handle: TimerHandle;
+  /** What the host timer was armed for last, in ns. */
+  #deadline = 0;
   /** Which bits of the LVT timer register select the mode: TSC-deadline only where CPUID shows it. */
   modeMask: number = TIMER_MODE.PERIODIC;
   mode = 0;
@@ -32,7 +34,7 @@ export class LapicTimer {
     readonly vcpu: KvmVcpu,
     readonly lapic: Lapic,
   ) {
-    this.#handle = vcpu.kvm.host.timers.create(`lapic timer of vcpu ${vcpu.vm.id}.${vcpu.id}`, () => this.#fire());
+    this.#handle = vcpu.kvm.createTimer(`lapic timer of vcpu ${vcpu.vm.id}.${vcpu.id}`, () => this.#fire());
   }
 
   get isTscDeadline(): boolean {
@@ -61,7 +63,7 @@ export class LapicTimer {
     this.period = this.lapic.register(APIC.TMICT) * this.divideCount;
     if (this.period === 0) return;
     if (this.isPeriodic && this.period < MIN_PERIOD_NS) this.period = MIN_PERIOD_NS;
-    this.#handle.arm(this.vcpu.kvm.host.clock.now() + this.period);
+    this.#arm(this.vcpu.kvm.host.clock.now() + this.period);
   }
 
   /** Stop the host timer; a hardware timer that is armed stays so until it is restarted. */
@@ -135,16 +137,18 @@ export class LapicTimer {
     }
     // Rounded up: the interrupt may not come before the deadline.
     const khz = BigInt(this.vcpu.arch.virtualTscKhz);
-    this.#handle.arm(now + Number((left * 1_000_000n + khz - 1n) / khz));
+    this.#arm(now + Number((left * 1_000_000n + khz - 1n) / khz));
+  }
+
+  #arm(deadlineNs: number): void {
+    this.#deadline = deadlineNs;
+    this.#handle.arm(deadlineNs);
   }
 
   #fire(): void {
-    const deadline = this.#handle.deadline;
     this.#expire();
-    if (this.isPeriodic && this.period > 0) {
-      const now = this.vcpu.kvm.host.clock.now();
-      this.#handle.arm((deadline ?? now) + this.period);
-    }
+    // From the old deadline on, so that a period does not drift.
+    if (this.isPeriodic && this.period > 0) this.#arm(this.#deadline + this.period);
   }
 
   #expire(): void {
