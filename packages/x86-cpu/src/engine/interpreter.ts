@@ -138,6 +138,7 @@ export class Interpreter implements FastPath {
         switch (this.#interpret()) {
           case LEAVE.MISS:
           case LEAVE.STOP:
+            if (this.#fuel() === 0) return;
             if (this.#provide()) break;
             this.#report();
             this.parts.stepper.step();
