@@ -1,7 +1,7 @@
 import { type CpuidFeature, CPUID, EFER } from "@tapvisor/x86-isa";
 import {
   type ArchBackend, type CpuidEntry, type CpuidResult, type Host, HOST_TIMER_VECTOR, InterceptorError, KvmError, type KvmExports,
-  type LifecycleEvents, type LifecycleName, type OpCaller,
+  type LifecycleEvents, type LifecycleName, type OpCaller, type TimerHandle,
 } from "./contract/index.js"; // prettier-ignore
 import { supportedCpuid } from "./cpuid/supported.js";
 import type { KvmCore } from "./core.js";
