@@ -1,6 +1,5 @@
 import {
   CPU_BASED,
-  EXIT_REASON_ENTRY_FAILURE,
   INTR_INFO,
   INTR_INFO_TYPE_SHIFT,
   INTR_TYPE,
@@ -118,13 +117,6 @@ export class NonRoot {
     words[F.GUEST_LINEAR_ADDRESS] = linearLow;
     words[F.GUEST_LINEAR_ADDRESS + 1] = linearHigh;
     throw VM_EXIT;
-  }
-
-  /** Write what a VM entry that fails after the checks on controls and host state leaves behind. */
-  static recordEntryFailure(words: Uint32Array, reason: ExitReason, qualification: number): void {
-    words[F.VM_EXIT_REASON] = reason | EXIT_REASON_ENTRY_FAILURE;
-    words[F.EXIT_QUALIFICATION] = qualification;
-    words[F.EXIT_QUALIFICATION + 1] = 0;
   }
 
   /** The bit of `offset` in the bitmap page that the 64-bit field names; outside RAM all bits are set. */

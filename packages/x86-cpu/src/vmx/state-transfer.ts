@@ -199,7 +199,7 @@ export function saveGuestState(
 /**
  * Load host state on a VM exit (SDM vol. 3, "Loading Host State").
  *
- * @param state of the guest that ends: IA32_EFER and IA32_PAT stay where no control loads them
+ * @param state in force so far: IA32_EFER and IA32_PAT stay where no control loads them
  */
 export function loadHostState(root: CpuState, state: CpuState, vmcs: Uint32Array, exitControls: number): void {
   const words = root.words;

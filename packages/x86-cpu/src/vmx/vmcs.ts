@@ -114,6 +114,16 @@ export class VmcsAccess {
     return (access & FIELD_ACCESS.W64) === 0 ? BigInt(vmcs.get32(word)) : vmcs.get64(word);
   }
 
+  /** The whole field as two words, the low one at `into[at]`. Returns 0 or the error number. */
+  readWords(vmcs: Vmcs, field: number, into: Uint32Array, at: number): number {
+    const access = this.#access[field] ?? 0;
+    if (access === 0) return VMX_INSTRUCTION_ERROR.UNSUPPORTED_VMCS_COMPONENT;
+    const word = access & FIELD_ACCESS.WORD;
+    into[at] = vmcs.get32(word);
+    into[at + 1] = (access & FIELD_ACCESS.W64) === 0 ? 0 : vmcs.get32(word + 1);
+    return 0;
+  }
+
   /** Write `low` and, where the field has 64 bits, `high`. */
   write(vmcs: Vmcs, field: number, low: number, high: number): number {
     const access = this.#access[field] ?? 0;
