@@ -412,12 +412,14 @@ export class GuestMachine implements Machine {
     this.modeChanged();
   }
 
-  /** What a MOV of a debug register meets before VT-x is asked, and the general-detect trap after it. */
+  /** What a MOV of a debug register meets, up to the general-detect trap. */
   #checkDebugAccess(dr: number, gpr: number, from: boolean): void {
     const s = this.state;
-    if (dr > 7 || ((dr === 4 || dr === 5) && (s.get64(SLOT.cr4) & CR4.DE) !== 0n)) undefinedOpcode();
-    if (cpl(s) !== 0) generalProtection();
+    if (dr > 7) undefinedOpcode();
+    // The exit has priority over the faults (SDM vol. 3, "Instructions That Cause VM Exits Conditionally", MOV DR).
     interceptDr(this.#nonRoot, dr, gpr, from);
+    if ((dr === 4 || dr === 5) && (s.get64(SLOT.cr4) & CR4.DE) !== 0n) undefinedOpcode();
+    if (cpl(s) !== 0) generalProtection();
     if ((s.get64(SLOT.dr7) & DR7.GD) !== 0n) {
       this.#nonRoot.debugConditions = Number(DR6.BD);
       throw new GuestException(VECTOR.DB);

@@ -22,6 +22,7 @@ import {
   type Machine,
 } from "@tapvisor/x86-isa";
 import type { GuestEvents } from "../engine/events.js";
+import { InstructionBreakpoint } from "../engine/stepper.js";
 import type { VirtualClock } from "../host/clock.js";
 import type { HostInterrupts } from "../processor/host-interrupts.js";
 import { F } from "../vmx/fields.js";
@@ -58,7 +59,9 @@ const typeOf = (information: number): number => (information >>> INTR_INFO_TYPE_
  * of which the VMCS may turn into a VM exit (SDM vol. 3, "Other Causes of VM Exits").
  */
 export class VmxEvents implements GuestEvents {
-  attention = false;
+  #attention = false;
+  /** An interrupt, NMI or window waits for the guest to let it through, which many instructions may do. */
+  #waiting = false;
   /** TSC of the clock at which the VMX-preemption timer reaches 0. */
   #preemptionDeadline = NEVER;
   /** A VM exit by the monitor trap flag is due before the next instruction. */
@@ -77,9 +80,13 @@ export class VmxEvents implements GuestEvents {
     this.#machine = machine;
   }
 
+  get attention(): boolean {
+    return this.#attention || this.#waiting;
+  }
+
   /** Something that {@link boundary} looks at may have changed. */
   attend(): void {
-    this.attention = true;
+    this.#attention = true;
   }
 
   /**
@@ -90,7 +97,7 @@ export class VmxEvents implements GuestEvents {
    */
   begin(rate: number): void {
     const { words, pin } = this.nonRoot;
-    this.attention = true;
+    this.#attention = true;
     this.#trapFlagDue = false;
     this.#preemptionDeadline = NEVER;
     if ((pin & PIN_BASED.VMX_PREEMPTION_TIMER) !== 0) {
@@ -115,7 +122,7 @@ export class VmxEvents implements GuestEvents {
   budget(): number {
     if ((this.nonRoot.primary & CPU_BASED.MONITOR_TRAP_FLAG) !== 0) return 1;
     const deadline = Math.min(this.#preemptionDeadline, this.host.deadline() ?? NEVER);
-    return Math.max(1, Math.min(LONGEST_BUDGET, deadline - this.clock.cycles()));
+    return Math.max(0, Math.min(LONGEST_BUDGET, deadline - this.clock.cycles()));
   }
 
   retired(instructions: number): void {
@@ -123,12 +130,13 @@ export class VmxEvents implements GuestEvents {
     this.clock.charge(instructions);
     if ((this.nonRoot.primary & CPU_BASED.MONITOR_TRAP_FLAG) !== 0) {
       this.#trapFlagDue = true;
-      this.attention = true;
+      this.#attention = true;
     }
   }
 
   boundary(): void {
-    this.attention = false;
+    this.#attention = false;
+    this.#waiting = false;
     const { state, nonRoot } = this;
     const { pin, primary } = nonRoot;
     const activity = state.get32(SLOT.activity);
@@ -144,33 +152,35 @@ export class VmxEvents implements GuestEvents {
     if (this.#trapFlagDue) nonRoot.event(EXIT_REASON.MONITOR_TRAP_FLAG);
     if (this.clock.cycles() >= this.#preemptionDeadline) nonRoot.event(EXIT_REASON.PREEMPTION_TIMER);
     if (activity === ACTIVITY.WAIT_SIPI) return;
-    if ((primary & CPU_BASED.NMI_WINDOW_EXITING) !== 0 && (blocking & (NMI | MOV_SS)) === 0) {
-      nonRoot.event(EXIT_REASON.NMI_WINDOW);
-    }
+    const nmiWindow = (primary & CPU_BASED.NMI_WINDOW_EXITING) !== 0;
+    if (nmiWindow && (blocking & (NMI | MOV_SS)) === 0) nonRoot.event(EXIT_REASON.NMI_WINDOW);
     if (this.host.nmiPending && this.#takeNmi(pin, blocking)) return;
+    this.#waiting = nmiWindow || this.host.nmiPending;
     if (activity === ACTIVITY.SHUTDOWN) return;
     const open = (state.get32(SLOT.flagsRest) & IF) !== 0 && (blocking & (STI | MOV_SS)) === 0;
-    if (open && (primary & CPU_BASED.INTERRUPT_WINDOW_EXITING) !== 0) nonRoot.event(EXIT_REASON.INTERRUPT_WINDOW);
-    if (!this.host.pending) return;
-    if ((pin & PIN_BASED.EXT_INTR_EXITING) !== 0) this.#externalInterruptExit();
-    if (!open) return;
+    const window = (primary & CPU_BASED.INTERRUPT_WINDOW_EXITING) !== 0;
+    if (open && window) nonRoot.event(EXIT_REASON.INTERRUPT_WINDOW);
+    const { pending } = this.host;
+    if (pending && (pin & PIN_BASED.EXT_INTR_EXITING) !== 0) this.#externalInterruptExit();
+    if (!open && (window || pending)) this.#waiting = true;
+    if (!open || !pending) return;
     const vector = this.host.acknowledge();
     this.#deliver({ vector, type: INTR_TYPE.EXT_INTR, returnRip: state.get64(SLOT.rip) }, vector, 0);
   }
 
   idle(): void {
-    if (this.attention || this.host.pending || this.host.nmiPending) return;
     const deadline = Math.min(this.#preemptionDeadline, this.host.deadline() ?? NEVER);
     if (deadline === NEVER) {
       // Nothing will ever wake this guest: hand the processor back as if somebody had asked for it.
       this.nonRoot.event(EXIT_REASON.EXTERNAL_INTERRUPT);
     }
     this.clock.charge(Math.max(0, deadline - this.clock.cycles()));
-    this.attention = true;
+    this.#attention = true;
   }
 
   exception(fault: GuestException): void {
     this.state.set64(SLOT.rip, this.state.get64(SLOT.currentRip));
+    if (fault instanceof InstructionBreakpoint) this.nonRoot.debugConditions = Number(fault.conditions);
     this.#raise(fault);
   }
 
@@ -193,7 +203,7 @@ export class VmxEvents implements GuestEvents {
     nonRoot.deliveringLength = length;
     deliverEvent(this.#on(), event);
     nonRoot.delivering = 0;
-    this.attention = true;
+    this.#attention = true;
   }
 
   // --- parts
@@ -267,7 +277,7 @@ export class VmxEvents implements GuestEvents {
     nonRoot.delivering = 0;
     state.set64(SLOT.rip, state.get64(SLOT.nextRip));
     state.set32(SLOT.activity, ACTIVITY.ACTIVE);
-    this.attention = true;
+    this.#attention = true;
   }
 
   /** An exception at `rip`, which may have been met while another event was being delivered. */
@@ -293,7 +303,8 @@ export class VmxEvents implements GuestEvents {
     if (this.#intercepted(vector, errorCode ?? 0)) this.#exceptionExit(vector, errorCode, information, fault);
     if (vector === VECTOR.PF && fault.cr2 !== undefined) state.set64(SLOT.cr2, fault.cr2);
     if (vector === VECTOR.DB) this.#recordDebugConditions();
-    const resumeFlag = pushesResumeFlag(vector) ? { resumeFlag: true } : {};
+    const resumes = pushesResumeFlag(vector) || fault instanceof InstructionBreakpoint;
+    const resumeFlag = resumes ? { resumeFlag: true } : {};
     const event = {
       vector,
       type: INTR_TYPE.HARD_EXCEPTION,

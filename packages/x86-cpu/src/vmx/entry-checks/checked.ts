@@ -16,7 +16,6 @@ export interface CheckEnvironment {
   readonly eferSupported: number;
   /** The low half of IA32_EFER in root operation. */
   rootEfer(): number;
-  readonly memorySize: number;
 }
 
 /**

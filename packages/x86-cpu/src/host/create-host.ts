@@ -1,0 +1,156 @@
+import { CpuState, slot, type ControlRegisterModel } from "@tapvisor/x86-isa";
+import { Engine } from "../engine/engine.js";
+import { Stepper } from "../engine/stepper.js";
+import { GuestMachine } from "../machine/guest-machine.js";
+import { GuestMemory } from "../machine/guest-memory.js";
+import { VmxEvents } from "../machine/vmx-events.js";
+import { MachineMemory, PROCESSOR_AREA } from "../memory/machine-memory.js";
+import type { Ram } from "../memory/ram.js";
+import { IDENTITY, Pager, Tlb } from "../paging/index.js";
+import { HostInterrupts } from "../processor/host-interrupts.js";
+import { MsrFile } from "../processor/msrs.js";
+import { Processor } from "../processor/processor.js";
+import { CpuidLeaves } from "../profiles/cpuid.js";
+import type { ProcessorProfile } from "../profiles/profile.js";
+import { VmxCapabilities } from "../vmx/capabilities.js";
+import { EptWalker } from "../vmx/ept.js";
+import { MsrLists } from "../vmx/msr-lists.js";
+import { NonRoot } from "../vmx/non-root.js";
+import { VmxOperation } from "../vmx/operation.js";
+import { WorldSwitch } from "../vmx/world-switch.js";
+import { VirtualClock } from "./clock.js";
+import { DEFAULT_HOST_PARAMETERS, type HostParameters } from "./options.js";
+import { SerialScheduler } from "./scheduler.js";
+import { VirtualTimers } from "./timers.js";
+
+export interface HostSpec {
+  readonly profile: ProcessorProfile;
+  /** Bytes of RAM, a multiple of 64 KiB. */
+  readonly ramBytes: number;
+  /** Count of logical processors; 1 unless given. */
+  readonly processors?: number;
+  /** What differs from the defaults. */
+  readonly options?: Partial<HostParameters>;
+  /** Cycles that a task may run before another gets its turn; 10 ms unless given. */
+  readonly quantumCycles?: number;
+}
+
+/** Everything that a hypervisor stands on: memory, processors, virtual time, and the order in which tasks run. */
+export interface SoftwareHost {
+  readonly memory: Ram;
+  readonly processors: readonly Processor[];
+  readonly clock: VirtualClock;
+  readonly timers: VirtualTimers;
+  readonly scheduler: SerialScheduler<Processor>;
+  readonly options: HostParameters;
+}
+
+const DEFAULT_QUANTUM = 10_000_000;
+const EFER = slot("efer");
+
+/** A host whose processors are software. Nothing of it depends on the machine that it runs on. */
+export function createHost(spec: HostSpec): SoftwareHost {
+  const { profile, ramBytes, processors: count = 1, options, quantumCycles = DEFAULT_QUANTUM } = spec;
+  const memory = new MachineMemory(ramBytes, count);
+  const clock = new VirtualClock();
+  const timers = new VirtualTimers(clock);
+  const nextTimer = (): number | undefined => {
+    const ns = timers.next();
+    return ns === undefined ? undefined : clock.toCycles(ns);
+  };
+  const processors = Array.from({ length: count }, (_, id) =>
+    createProcessor({ id, count, profile, memory, clock, nextTimer }),
+  );
+  return {
+    memory: memory.ram,
+    processors,
+    clock,
+    timers,
+    scheduler: new SerialScheduler(processors, quantumCycles),
+    options: { ...DEFAULT_HOST_PARAMETERS, ...options },
+  };
+}
+
+interface ProcessorSpec {
+  readonly id: number;
+  readonly count: number;
+  readonly profile: ProcessorProfile;
+  readonly memory: MachineMemory;
+  readonly clock: VirtualClock;
+  readonly nextTimer: () => number | undefined;
+}
+
+function createProcessor({ id, count, profile, memory, clock, nextTimer }: ProcessorSpec): Processor {
+  const { ram } = memory;
+  const { buffer } = memory.memory;
+  const area = memory.areaOf(id);
+  const state = new CpuState(buffer, area + PROCESSOR_AREA.state);
+  const root = new CpuState();
+  const cpuid = new CpuidLeaves(profile, id, count);
+  const capabilities = profile.vmx === undefined ? undefined : new VmxCapabilities(profile.vmx, cpuid.cr4Supported);
+  const interrupts = new HostInterrupts(clock, nextTimer);
+  const nonRoot = new NonRoot(state, ram);
+  const tlb = new Tlb(buffer, area + PROCESSOR_AREA.tlb, ram.base);
+  const { physicalAddressBits, linearAddressBits } = profile;
+  const pager = new Pager(state, ram, { physicalAddressBits, page1Gb: cpuid.has("PAGE1GB") }, IDENTITY);
+  const guestMemory = new GuestMemory(state, ram, pager, tlb);
+
+  let ept: EptWalker | undefined;
+  const readPdpte = (gpa: number): bigint => {
+    const host = nonRoot.ept && ept !== undefined ? ept.translatePdpte(gpa) : gpa;
+    return ram.contains(host, 8) ? ram.readU64(host) : 0xffff_ffff_ffff_ffffn;
+  };
+  const controls: ControlRegisterModel = {
+    cr4Allowed: cpuid.cr4Supported,
+    eferAllowed: cpuid.eferSupported,
+    xcr0Allowed: 1n,
+    physicalAddressBits,
+    readPdpte,
+  };
+  const msrs = new MsrFile({ profile, cpuid, capabilities, clock, bootProcessor: id === 0, controls }, state);
+  const flushTlb = (): void => tlb.flush();
+  const parts = { id, profile, state, root, cpuid, controls, msrs, interrupts, flushTlb };
+  if (capabilities === undefined) return new Processor(parts);
+
+  const { cr0Fixed0, cr0Fixed1, cr4Fixed0, cr4Fixed1 } = capabilities;
+  const restricted = { ...controls, cr0Fixed0, cr0Fixed1, cr4Fixed0, cr4Fixed1 };
+  const unrestricted = { ...restricted, cr0Fixed0: cr0Fixed0 & ~0x8000_0001n };
+  ept = new EptWalker(ram, nonRoot, { physicalAddressBits, eptVpidHas: (field) => capabilities.eptVpidHas(field) });
+  const events = new VmxEvents(state, nonRoot, clock, interrupts);
+  const machine = new GuestMachine({
+    state,
+    memory: guestMemory,
+    nonRoot,
+    msrs,
+    cpuid,
+    clock,
+    controls: (free) => (free ? unrestricted : restricted),
+    softwareInterrupt: (event) => events.softwareInterrupt(event),
+    attend: () => events.attend(),
+  });
+  events.attach(machine);
+  const shown: ReadonlySet<string> = new Set(profile.features);
+  const stepper = new Stepper(state, guestMemory, machine, events, (name) => shown.has(name));
+  const engine = new Engine(state, events, stepper);
+  const worldSwitch = new WorldSwitch({
+    environment: {
+      capabilities,
+      physicalAddressBits,
+      linearAddressBits,
+      eferSupported: Number(cpuid.eferSupported),
+      rootEfer: () => Number(root.get64(EFER)),
+    },
+    state,
+    root,
+    ram,
+    memory: guestMemory,
+    nonRoot,
+    events,
+    ept,
+    lists: new MsrLists(ram, msrs),
+    runUntilExit: () => engine.run(),
+    charge: (cycles) => clock.charge(cycles),
+  });
+  const operation = new VmxOperation(ram, capabilities, physicalAddressBits);
+  return new Processor({ ...parts, vmx: { capabilities, operation, worldSwitch } });
+}
