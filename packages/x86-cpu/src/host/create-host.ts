@@ -1,5 +1,6 @@
 import { CpuState, slot, type ControlRegisterModel } from "@tapvisor/x86-isa";
 import { Engine } from "../engine/engine.js";
+import { Interpreter } from "../engine/interpreter.js";
 import { Stepper } from "../engine/stepper.js";
 import { GuestMachine } from "../machine/guest-machine.js";
 import { GuestMemory } from "../machine/guest-memory.js";
@@ -11,6 +12,7 @@ import { HostInterrupts } from "../processor/host-interrupts.js";
 import { MsrFile } from "../processor/msrs.js";
 import { Processor } from "../processor/processor.js";
 import { CpuidLeaves } from "../profiles/cpuid.js";
+import { decoderFeatures } from "../profiles/decoder-features.js";
 import type { ProcessorProfile } from "../profiles/profile.js";
 import { VmxCapabilities } from "../vmx/capabilities.js";
 import { EptWalker } from "../vmx/ept.js";
@@ -129,9 +131,19 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer }: Proce
     attend: () => events.attend(),
   });
   events.attach(machine);
-  const shown: ReadonlySet<string> = new Set(profile.features);
-  const stepper = new Stepper(state, guestMemory, machine, events, (name) => shown.has(name));
-  const engine = new Engine(state, events, stepper);
+  const feature = decoderFeatures(profile.features);
+  const stepper = new Stepper(state, guestMemory, machine, events, feature);
+  const interpreter = new Interpreter({
+    memory,
+    processor: id,
+    state,
+    guest: guestMemory,
+    machine,
+    events,
+    stepper,
+    feature,
+  });
+  const engine = new Engine(state, events, stepper, interpreter);
   const worldSwitch = new WorldSwitch({
     environment: {
       capabilities,

@@ -66,16 +66,6 @@ export class Tlb {
     for (let at = 0; at < this.#words.length; at += 4) this.#words[at] = INVALID;
   }
 
-  /** Drop the translations of one linear page. */
-  flushPage(low: number, high: number): void {
-    const words = this.#words;
-    const tag = (low & ~0xfff) >>> 0;
-    const first = ((low >>> 12) & (TLB_ENTRIES - 1)) * 4;
-    for (let at = first; at < words.length; at += ARRAY_WORDS) {
-      if (words[at] === tag && words[at + 1] === high >>> 0) words[at] = INVALID;
-    }
-  }
-
   /** Drop the translations for writes to a host physical page: it has become code. */
   flushWritesTo(page: number): void {
     const words = this.#words;
