@@ -315,11 +315,14 @@ type CoreMember = keyof AssemblerCore;
  * ```
  */
 export type Assembler = {
-  [K in Exclude<CoreMember, "assemble" | "emit" | "db">]: (...parameters: Parameters<AssemblerCore[K]>) => Assembler;
+  [K in Exclude<CoreMember, "assemble" | "emit" | "db" | "dw" | "dd" | "dq">]: (...parameters: Parameters<AssemblerCore[K]>) => Assembler;
 } & {
   assemble: AssemblerCore["assemble"];
   emit(mnemonic: MnemonicName, ...operands: readonly AsmOperand[]): Assembler;
   db(...values: readonly (number | bigint | string | Uint8Array)[]): Assembler;
+  dw(...values: readonly AsmValue[]): Assembler;
+  dd(...values: readonly AsmValue[]): Assembler;
+  dq(...values: readonly AsmValue[]): Assembler;
 } & {
   [M in Exclude<MnemonicName, CoreMember>]: (...operands: readonly AsmOperand[]) => Assembler;
 };
