@@ -28,6 +28,8 @@ export type AccessSize = 1 | 2 | 4 | 8 | 16;
  */
 export interface Machine {
   readonly state: CpuState;
+  /** SYSCALL and SYSRET exist outside 64-bit mode too, as on AMD's processors. Intel's have them there alone. */
+  readonly legacySyscall?: boolean;
 
   /** Read little-endian from linear memory. */
   load(linear: bigint, size: AccessSize, access: MemoryAccess): bigint;

@@ -42,19 +42,27 @@ function enter(m: Machine, cs: number, ss: number, dpl: number, long: boolean, r
 
 function requireSyscall(m: Machine): void {
   const s = m.state;
-  if (!is64Bit(s) || (s.get64(SLOT.efer) & EFER.SCE) === 0n) undefinedOpcode();
+  if (!is64Bit(s) && m.legacySyscall !== true) undefinedOpcode();
+  if ((s.get64(SLOT.efer) & EFER.SCE) === 0n) undefinedOpcode();
 }
 
-/** SYSCALL as Intel has it: an instruction of 64-bit mode alone. */
+/**
+ * SYSCALL (SDM vol. 2, "SYSCALL - Fast System Call"). AMD has it in compatibility mode, with the target in CSTAR, and in
+ * legacy mode, with the target in STAR and only IF and VM cleared (APM vol. 3, "SYSCALL").
+ */
 export function syscall(m: Machine): void {
   requireSyscall(m);
   const s = m.state;
   const flags = s.rflags;
-  const selector = Number((s.get64(SLOT.star) >> 32n) & 0xfffcn);
+  const long = isLongMode(s);
+  const star = s.get64(SLOT.star);
+  const selector = Number((star >> 32n) & 0xfffcn);
+  const target = long ? s.get64(is64Bit(s) ? SLOT.lstar : SLOT.cstar) : star & 0xffffffffn;
   s.setGpr(GPR.RCX, s.get64(SLOT.nextRip));
-  s.setGpr(GPR.R11, flags);
-  enter(m, selector, selector + 8, 0, true, s.get64(SLOT.lstar));
-  setFlags(m, 0n, (s.get64(SLOT.sfmask) & 0xffffffffn) | RFLAGS.RF);
+  if (long) s.setGpr(GPR.R11, flags);
+  enter(m, selector, selector + 8, 0, long, target);
+  const mask = long ? s.get64(SLOT.sfmask) & 0xffffffffn : RFLAGS.IF | RFLAGS.VM;
+  setFlags(m, 0n, mask | RFLAGS.RF);
 }
 
 /** Flags that SYSRET takes from R11: all but RF and VM. */
@@ -64,6 +72,10 @@ export function sysret(m: Machine, i: DecodedInstruction): void {
   requireSyscall(m);
   requireCpl0(m.state);
   const s = m.state;
+  if (!isLongMode(s)) {
+    legacySysret(m);
+    return;
+  }
   const long = i.operandSize === 8;
   const rcx = s.gpr(GPR.RCX);
   if (long && !isCanonical(rcx)) generalProtection();
@@ -72,6 +84,14 @@ export function sysret(m: Machine, i: DecodedInstruction): void {
   enter(m, selector | 3, (base + 8) | 3, 3, long, long ? rcx : rcx & 0xffffffffn);
   setFlags(m, s.gpr(GPR.R11), SYSRET_FLAGS | RFLAGS.RF | RFLAGS.VM);
   setFlags(m, 0n, RFLAGS.RF | RFLAGS.VM);
+}
+
+/** SYSRET outside IA-32e mode, AMD's: there is no flags image, interrupts are switched on. */
+function legacySysret(m: Machine): void {
+  const s = m.state;
+  const base = Number((s.get64(SLOT.star) >> 48n) & 0xffffn);
+  enter(m, base | 3, (base + 8) | 3, 3, false, s.gpr(GPR.RCX) & 0xffffffffn);
+  setFlags(m, RFLAGS.IF, RFLAGS.IF);
 }
 
 function sysenterSelector(m: Machine): number {

@@ -6,6 +6,7 @@ import {
   longMachine,
   protectedMachine,
   realMachine,
+  SEL,
   STACK,
   TSS,
   virtual8086Machine,
@@ -122,6 +123,26 @@ describe("SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS", () => {
     expect(compatible.state.segment("cs")).toMatchObject({ selector: 0x13, rights: 0xc0fb });
     const user = armed(3);
     expect(faultOf(user, () => user.run((a) => a.sysretq()))).toEqual([GP, 0]);
+  });
+  it("exist outside 64-bit mode where the machine has AMD's form", () => {
+    const m = armed(3);
+    Object.assign(m, { legacySyscall: true });
+    m.state.setSegment("cs", { ...m.state.segment("cs"), selector: SEL.CODE3, rights: 0xc0fb });
+    m.set("cstar", 0x6000n);
+    m.state.rflags = 0x302n;
+    expect(m.run((a) => a.syscall())).toBe(0x6000n);
+    expect([m.get("rcx"), m.get("r11"), m.state.rflags]).toEqual([CODE + 2n, 0x302n, 2n]);
+    expect(m.state.segment("cs")).toMatchObject({ selector: 8, rights: 0xa09b });
+    const legacy = protectedMachine(3);
+    Object.assign(legacy, { legacySyscall: true });
+    legacy.set("efer", 1n);
+    legacy.set("star", 0x0013_0008_0000_7000n);
+    legacy.state.rflags = 0x302n;
+    expect(legacy.run((a) => a.syscall())).toBe(0x7000n);
+    expect([legacy.get("rcx"), legacy.get("r11"), legacy.state.rflags]).toEqual([CODE + 2n, 0n, 0x102n]);
+    expect(legacy.run((a) => a.sysret())).toBe(CODE + 2n);
+    expect(legacy.state.segment("cs")).toMatchObject({ selector: 0x13, rights: 0xc0fb });
+    expect(legacy.state.rflags).toBe(0x302n);
   });
   it("refuse SYSENTER without a selector and in real mode", () => {
     const m = protectedMachine(3);
