@@ -91,12 +91,23 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
     ripWrite(vcpu, BigInt.asUintN(machine.bitness, ripRead(vcpu) + BigInt(instruction.length)));
     return "done";
   }
-  if (options.trapUd) return fixHypercall(vcpu, instruction);
+  if (options.trapUd) {
+    if (!EMULATED_ON_UD.has(instruction.mnemonic)) return fixHypercall(vcpu, instruction);
+    machine.loadFastCallMsrs();
+  }
 
   const block = liftInstruction(instruction, codeMode(vcpu, machine));
   if (block.missing !== undefined) return failed(vcpu);
   return execute(vcpu, { instruction, block, reads: [] }, before);
 }
+
+/** EmulateOnUD: what one vendor's processors have in modes where the other's raise #UD. */
+const EMULATED_ON_UD: ReadonlySet<number> = new Set<number>([
+  Mnemonic.Syscall,
+  Mnemonic.Sysenter,
+  Mnemonic.Sysexit,
+  Mnemonic.Sysexitq,
+]);
 
 /** The other vendor's hypercall instruction: put the processor's own in its place. */
 function fixHypercall(vcpu: KvmVcpu, instruction: DecodedInstruction): EmulationResult {

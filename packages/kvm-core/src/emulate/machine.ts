@@ -1,6 +1,6 @@
 import {
-  type AccessSize, CpuState, type DecodedInstruction, EFER, GuestException, type InterruptEvent, type Machine, type MemoryAccess,
-  RFLAGS, SEGMENT_RIGHTS, VECTOR, cpl, deliverEvent, isCanonical,
+  type AccessSize, CPUID_LEAF, CpuState, type DecodedInstruction, EFER, GuestException, type InterruptEvent, MSR, type Machine, type MemoryAccess,
+  RFLAGS, SEGMENT_RIGHTS, VECTOR, cpl, deliverEvent, isCanonical, slot,
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import { PAGE_SIZE, REQUEST, type MsrAccess } from "../contract/index.js";
 import { cpuidOf } from "../cpuid/emulate.js";
@@ -18,6 +18,22 @@ import type { KvmVcpu } from "../vcpu.js";
 import { kernelMmioRead, kernelPortRead } from "./device.js";
 import { loadControlState } from "./registers.js";
 import { CannotEmulate, type CompletedRead, type DelayedWrite, DeviceReadNeeded } from "./state.js";
+
+/** EBX, ECX and EDX of CPUID leaf 0: "AuthenticAMD" and the older "AMDisbetter!". */
+const AMD_VENDORS = [
+  [0x68747541, 0x444d4163, 0x69746e65],
+  [0x69444d41, 0x21726574, 0x74656273],
+] as const;
+
+const FAST_CALL_MSRS = [
+  [MSR.IA32_STAR, slot("star")],
+  [MSR.IA32_LSTAR, slot("lstar")],
+  [MSR.IA32_CSTAR, slot("cstar")],
+  [MSR.IA32_FMASK, slot("sfmask")],
+  [MSR.IA32_SYSENTER_CS, slot("sysenter_cs")],
+  [MSR.IA32_SYSENTER_ESP, slot("sysenter_esp")],
+  [MSR.IA32_SYSENTER_EIP, slot("sysenter_eip")],
+] as const;
 
 /** Longest access that a device sees at once. */
 const DEVICE_BYTES = 8;
@@ -51,6 +67,17 @@ export class EmulatorMachine implements Machine {
   #nextRead = 0;
 
   constructor(readonly vcpu: KvmVcpu) {}
+
+  /** em_syscall_is_enabled: the vendor that the guest sees decides. */
+  get legacySyscall(): boolean {
+    const { ebx, ecx, edx } = cpuidOf(this.vcpu, CPUID_LEAF.VENDOR, 0);
+    return AMD_VENDORS.some(([b, c, d]) => ebx === b && ecx === c && edx === d);
+  }
+
+  /** The MSRs of SYSCALL and SYSENTER, which no other instruction needs in the state. */
+  loadFastCallMsrs(): void {
+    for (const [msr, at] of FAST_CALL_MSRS) this.state.set64(at, this.readMsr(msr));
+  }
 
   begin(reads: readonly CompletedRead[]): void {
     this.reads = reads;

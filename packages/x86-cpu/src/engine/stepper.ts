@@ -1,6 +1,5 @@
 import {
   GuestException,
-  Mnemonic,
   MAX_INSTRUCTION_BYTES,
   RFLAGS,
   VECTOR,
@@ -8,6 +7,7 @@ import {
   executeInstruction,
   isCanonical,
   slot,
+  trapsByFinalFlags,
   type Bitness,
   type CpuState,
   type DecodedInstruction,
@@ -71,17 +71,17 @@ export class Stepper {
     const shadow = state.get32(SLOT_INTERRUPTIBILITY) & SHADOW;
     const watched = this.#breakpoints.enabled;
     this.#dataHits = 0;
-    let mnemonic: Mnemonic;
+    let flagsBefore = rest;
     try {
       const bitness = bitnessOf(state);
       if (watched && (rest & RF) === 0) this.#instructionBreakpoint(rip, bitness);
       const instruction = this.#fetch(rip, bitness);
-      ({ mnemonic } = instruction);
       const mask = bitness === 64 ? 64 : bitness;
       state.set64(SLOT_NEXT_RIP, BigInt.asUintN(mask, rip + BigInt(instruction.length)));
       // An instruction that completes clears RF, but for those that load it.
       state.set32(SLOT_FLAGS_REST, rest & ~RF);
       if (watched) this.memory.watch((linear, size, write) => this.#noteData(linear, size, write));
+      if (trapsByFinalFlags(instruction.mnemonic)) flagsBefore &= ~TF;
       executeInstruction(this.machine, instruction, codeMode(state, this.feature));
     } catch (signal) {
       // Nothing of the instruction happened; RF is as before it.
@@ -95,7 +95,7 @@ export class Stepper {
     state.set64(SLOT_RIP, state.get64(SLOT_NEXT_RIP));
     state.set32(SLOT_INTERRUPTIBILITY, state.get32(SLOT_INTERRUPTIBILITY) & ~shadow);
     events.retired(1);
-    this.#traps(stepsBy(mnemonic, rest, state.get32(SLOT_FLAGS_REST)), state.get32(SLOT_INTERRUPTIBILITY));
+    this.#traps(flagsBefore, state.get32(SLOT_INTERRUPTIBILITY));
   }
 
   /** Traps after an instruction; one that blocks by MOV SS delays them (SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks"). */
@@ -146,25 +146,6 @@ export class Stepper {
         }
       }
     }
-  }
-}
-
-/**
- * The RFLAGS whose TF decides whether the instruction traps: those before it, but SYSCALL and SYSRET trap by the flags
- * that they load, and an interrupt by software never does (SDM vol. 3, "Single-Step Exception Condition").
- */
-function stepsBy(mnemonic: Mnemonic, before: number, after: number): number {
-  switch (mnemonic) {
-    case Mnemonic.Syscall:
-    case Mnemonic.Sysret:
-      return after;
-    case Mnemonic.Int:
-    case Mnemonic.Int1:
-    case Mnemonic.Int3:
-    case Mnemonic.Into:
-      return 0;
-    default:
-      return before;
   }
 }
 

@@ -16,6 +16,7 @@ import {
   setFlags,
   undefinedOpcode,
 } from "./mode.js";
+import { trapByFinalFlags } from "./single-step.js";
 import { operandOf, readRegister, writeRegister } from "./operands.js";
 
 const CODE = 0xb;
@@ -63,6 +64,7 @@ export function syscall(m: Machine): void {
   enter(m, selector, selector + 8, 0, long, target);
   const mask = long ? s.get64(SLOT.sfmask) & 0xffffffffn : RFLAGS.IF | RFLAGS.VM;
   setFlags(m, 0n, mask | RFLAGS.RF);
+  trapByFinalFlags(m);
 }
 
 /** Flags that SYSRET takes from R11: all but RF and VM. */
@@ -82,8 +84,8 @@ export function sysret(m: Machine, i: DecodedInstruction): void {
   const base = Number((s.get64(SLOT.star) >> 48n) & 0xffffn);
   const selector = long ? base + 16 : base;
   enter(m, selector | 3, (base + 8) | 3, 3, long, long ? rcx : rcx & 0xffffffffn);
-  setFlags(m, s.gpr(GPR.R11), SYSRET_FLAGS | RFLAGS.RF | RFLAGS.VM);
-  setFlags(m, 0n, RFLAGS.RF | RFLAGS.VM);
+  setFlags(m, s.gpr(GPR.R11) & SYSRET_FLAGS, SYSRET_FLAGS | RFLAGS.RF | RFLAGS.VM);
+  trapByFinalFlags(m);
 }
 
 /** SYSRET outside IA-32e mode, AMD's: there is no flags image, interrupts are switched on. */

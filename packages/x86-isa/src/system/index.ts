@@ -17,3 +17,4 @@ export {
 } from "./mode.js";
 export { effectiveAddress, readOperand, readRegister, writeOperand, writeRegister } from "./operands.js";
 export { loadSegmentRegister } from "./segment-loads.js";
+export { trapsByFinalFlags } from "./single-step.js";

@@ -7,6 +7,7 @@ import { isRedirected, redirectVirtual8086 } from "./delivery.js";
 import type { InterruptEvent } from "./event.js";
 import { SLOT, cr4, generalProtection, iopl, isProtected, isVirtual8086 } from "./mode.js";
 import { operandOf, readOperand } from "./operands.js";
+import { trapByFinalFlags } from "./single-step.js";
 
 /** INT n. Virtual-8086 mode below IOPL 3 reaches the monitor through #GP, unless the redirection bitmap spares it. */
 export function intN(m: Machine, i: DecodedInstruction): void {
@@ -35,7 +36,10 @@ export function int3(m: Machine): void {
 }
 
 export function into(m: Machine): void {
-  if ((m.state.rflags & RFLAGS.OF) === 0n) return;
+  if ((m.state.rflags & RFLAGS.OF) === 0n) {
+    trapByFinalFlags(m);
+    return;
+  }
   m.softwareInterrupt({
     vector: VECTOR.OF,
     type: INTR_TYPE.SOFT_EXCEPTION,

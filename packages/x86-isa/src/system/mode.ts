@@ -33,6 +33,7 @@ export const SLOT = {
   tscAux: slot("tsc_aux"),
   pkru: slot("pkru"),
   interruptibility: slot("interruptibility"),
+  pendingDebug: slot("pendingDebug"),
   csRights: slot("cs.rights"),
   ssRights: slot("ss.rights"),
 } as const;

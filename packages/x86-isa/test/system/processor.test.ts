@@ -124,6 +124,15 @@ describe("SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS", () => {
     const user = armed(3);
     expect(faultOf(user, () => user.run((a) => a.sysretq()))).toEqual([GP, 0]);
   });
+  it("trap by the TF that they leave", () => {
+    const m = armed(3);
+    m.state.rflags = 0x102n;
+    m.run((a) => a.syscall());
+    expect(m.get("pendingDebug")).toBe(0n);
+    m.state.setGpr(11, 0x102n);
+    m.run((a) => a.sysretq());
+    expect(m.get("pendingDebug")).toBe(0x4000n);
+  });
   it("exist outside 64-bit mode where the machine has AMD's form", () => {
     const m = armed(3);
     Object.assign(m, { legacySyscall: true });
