@@ -1,4 +1,4 @@
-import { HostGeneralProtection, type Vcpu } from "@tapvisor/kvm-core/contract";
+import { isHostGeneralProtection, type Vcpu } from "@tapvisor/kvm-core/contract";
 import { CR4, VM_ENTRY, VMCS } from "@tapvisor/x86-isa";
 import type { VmxProcessor } from "../processor.js";
 import { NO_DEADLINE, toVmx } from "../vcpu-vmx.js";
@@ -71,7 +71,7 @@ function hasMsr(processor: VmxProcessor, msr: number): boolean {
     processor.wrmsr(msr, processor.rdmsr(msr));
     return true;
   } catch (error) {
-    if (error instanceof HostGeneralProtection) return false;
+    if (isHostGeneralProtection(error)) return false;
     throw error;
   }
 }

@@ -77,3 +77,8 @@ export class HostGeneralProtection extends Error {
     this.name = "HostGeneralProtection";
   }
 }
+
+/** Is it the #GP of an access in root mode? Told by its name: a processor does not import the interface that it satisfies. */
+export function isHostGeneralProtection(error: unknown): boolean {
+  return error instanceof Error && error.name === "HostGeneralProtection";
+}

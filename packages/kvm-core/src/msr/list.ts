@@ -1,5 +1,5 @@
 import { MSR } from "@tapvisor/x86-isa";
-import { HostGeneralProtection } from "../contract/index.js";
+import { isHostGeneralProtection } from "../contract/index.js";
 import type { Kvm } from "../kvm.js";
 
 /** Registers that user space saves if the host has them. */
@@ -20,7 +20,7 @@ function hostHas(kvm: Kvm, msr: number): boolean {
     kvm.host.scheduler.current().rdmsr(msr);
     return true;
   } catch (error) {
-    if (error instanceof HostGeneralProtection) return false;
+    if (isHostGeneralProtection(error)) return false;
     throw error;
   }
 }

@@ -1,5 +1,5 @@
+import { isHostGeneralProtection } from "../contract/index.js";
 import type { Kvm } from "../kvm.js";
-import { HostGeneralProtection } from "../contract/index.js";
 
 /**
  * Shared MSRs: those (STAR, LSTAR, ...) that the host's kernel does not use itself, so that the guest's values may stay
@@ -35,7 +35,7 @@ export class SharedMsrs {
     try {
       processor.wrmsr(this.#msrs[slot], wanted);
     } catch (error) {
-      if (error instanceof HostGeneralProtection) return true;
+      if (isHostGeneralProtection(error)) return true;
       throw error;
     }
     current[slot] = wanted;
