@@ -476,27 +476,58 @@ function adjust(d: Draft): boolean {
   return true;
 }
 
+/** What the generator asks of a `Code`. */
+interface Shape {
+  readonly mnemonic: string;
+  readonly kinds: readonly Kind[];
+  readonly lockable: boolean;
+  readonly addressSize: number;
+}
+
+const shapes = new Map<number, Shape>();
+
+function shapeOf(code: number): Shape {
+  let shape = shapes.get(code);
+  if (shape === undefined) {
+    const opCode = CodeExt.opCode(code);
+    const mnemonic = Mnemonic[opCode.mnemonic] ?? "";
+    shape = {
+      mnemonic,
+      kinds: Array.from({ length: opCode.opCount }, (_, n) => opCode.opKind(n)),
+      lockable: opCode.canUseLockPrefix && LOCKABLE.has(mnemonic),
+      addressSize: opCode.addressSize,
+    };
+    opCode.free();
+    shapes.set(code, shape);
+  }
+  return shape;
+}
+
 function addressSizeOf(rng: Rng, form: Form): 2 | 4 | 8 {
-  const opCode = CodeExt.opCode(form.code);
-  const fixed = opCode.addressSize;
-  const offsetOnly = Array.from({ length: opCode.opCount }, (_, n) => opCode.opKind(n)).includes(Kind.mem_offs);
-  opCode.free();
-  if (fixed !== 0) return (fixed >> 3) as 2 | 4 | 8;
+  const { addressSize, kinds } = shapeOf(form.code);
+  if (addressSize !== 0) return (addressSize >> 3) as 2 | 4 | 8;
   const own = (form.bitness >> 3) as 2 | 4 | 8;
-  if (!rng.chance(1, offsetOnly ? 3 : 5)) return own;
+  if (!rng.chance(1, kinds.includes(Kind.mem_offs) ? 3 : 5)) return own;
   return own === 4 ? 2 : 4;
 }
 
+const encoders = new Map<number, Encoder>();
+
 function encode(d: Draft): Uint8Array | undefined {
-  const encoder = new Encoder(d.form.bitness);
+  const { bitness } = d.form;
+  let encoder = encoders.get(bitness);
+  if (encoder === undefined) {
+    encoder = new Encoder(bitness);
+    encoders.set(bitness, encoder);
+  }
   try {
-    encoder.encode(d.instruction, BigInt(d.form.bitness === 16 ? CODE_OFFSET : CODE + CODE_OFFSET));
+    encoder.encode(d.instruction, BigInt(bitness === 16 ? CODE_OFFSET : CODE + CODE_OFFSET));
     return encoder.takeBuffer();
   } catch {
     // A high-byte register together with a REX prefix: there is no such instruction.
-    return undefined;
-  } finally {
     encoder.free();
+    encoders.delete(bitness);
+    return undefined;
   }
 }
 
@@ -512,16 +543,10 @@ function attempt(form: Form, seed: number): Case | undefined {
   const rng = new Rng(seed);
   const instruction = new Instruction();
   instruction.code = form.code;
-  const opCode = CodeExt.opCode(form.code);
-  const mnemonic = Mnemonic[opCode.mnemonic] ?? "";
-  const kinds = Array.from({ length: opCode.opCount }, (_, n) => opCode.opKind(n));
-  const lockable = opCode.canUseLockPrefix && LOCKABLE.has(mnemonic);
-  opCode.free();
+  const { mnemonic, kinds, lockable } = shapeOf(form.code);
   const memory = new Uint8Array(WINDOW_BYTES);
-  for (let n = 0; n < WINDOW_BYTES; n += 8) {
-    const value = interestingValue(rng);
-    for (let k = 0; k < 8; k++) memory[n + k] = Number((value >> BigInt(8 * k)) & 0xffn);
-  }
+  const view = new DataView(memory.buffer);
+  for (let n = 0; n < WINDOW_BYTES; n += 8) view.setBigUint64(n, interestingValue(rng), true);
   const d: Draft = {
     rng,
     form,

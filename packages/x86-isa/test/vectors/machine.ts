@@ -2,6 +2,7 @@ import {
   CpuState,
   GuestException,
   SEGMENT_NAMES,
+  STATE_BYTES,
   slot,
   type AccessSize,
   type Bitness,
@@ -17,6 +18,8 @@ const STACK_FAULT = 12;
 const GENERAL_PROTECTION = 13;
 const TF_IF = 0x302n;
 const KEPT_FLAGS = 0xcd5n;
+
+const RIP = slot("rip");
 
 const refuse = (what: string): never => {
   throw new Error(`an instruction of user mode asked the machine for ${what}`);
@@ -89,51 +92,60 @@ export class VectorMachine implements Machine {
   taskSwitch = () => refuse("a task switch");
   modeChanged = (): void => undefined;
 
-  /** State and memory of a case, as the operating system that ran the recorder has it for a user program. */
+  /** State and memory of a case. */
   setUp(c: Case, bitness: Bitness, origin: Origin): void {
-    const { state } = this;
-    new Uint8Array(state.buffer).fill(0);
+    setUpState(this.state, c, bitness, origin);
     this.memory.fill(0);
     this.memory.set(c.memory, WINDOW - DATA_START);
-    c.gprs.forEach((value, i) => state.setGpr(i, value));
-    state.rflags = BigInt(c.flags) | TF_IF;
-    state.set64(slot("rip"), startIp(bitness));
-    state.set64(slot("cr0"), 0x8005_0033n);
-    state.set64(slot("cr4"), 0x6f0n);
-    state.set64(slot("efer"), 0xd01n);
-    SEGMENT_NAMES.slice(0, 6).forEach((name, i) => {
-      const code = name === "cs";
-      const big = bitness === 64 && code ? 1 << 13 : bitness === 16 && code ? 0 : 1 << 14;
-      state.setSegment(name, {
-        selector: origin.selectors[i] ?? 0,
-        base: code && bitness === 16 ? BigInt(CODE) : 0n,
-        limit: code && bitness === 16 ? 0xffff : 0xffff_ffff,
-        rights: (code ? 0xfb : 0xf3) | big | (1 << 15),
-      });
+  }
+}
+
+/** The state of a case, as the operating system that ran the recorder has it for a user program. */
+export function setUpState(state: CpuState, c: Case, bitness: Bitness, origin: Origin): void {
+  new Uint8Array(state.buffer, state.base, STATE_BYTES).fill(0);
+  c.gprs.forEach((value, i) => {
+    state.setGpr(i, value);
+  });
+  state.rflags = BigInt(c.flags) | TF_IF;
+  state.set64(RIP, startIp(bitness));
+  SEGMENT_NAMES.slice(0, 6).forEach((name, i) => {
+    const code = name === "cs";
+    const big = bitness === 64 && code ? 1 << 13 : bitness === 16 && code ? 0 : 1 << 14;
+    state.setSegment(name, {
+      selector: origin.selectors[i] ?? 0,
+      base: code && bitness === 16 ? BigInt(CODE) : 0n,
+      limit: code && bitness === 16 ? 0xffff : 0xffff_ffff,
+      rights: (code ? 0xfb : 0xf3) | big | (1 << 15),
     });
-  }
+  });
+}
 
-  outcomeIp(): bigint {
-    return this.state.get64(slot("rip"));
+/**
+ * The outcome as the recorder would have written it.
+ *
+ * @param memory the bytes from `DATA_START` to `DATA_END`
+ */
+export function outcomeOf(
+  state: CpuState,
+  memory: Uint8Array,
+  c: Case,
+  bitness: Bitness,
+  vector: number | undefined,
+): Outcome {
+  const changes: [number, number][] = [];
+  for (let i = 0; i < memory.length; i++) {
+    const offset = i + DATA_START - WINDOW;
+    const before = offset >= 0 && offset < c.memory.length ? (c.memory[offset] ?? 0) : 0;
+    const after = memory[i] ?? 0;
+    if (after !== before) changes.push([i + DATA_START, after]);
   }
-
-  /** The outcome as the recorder would have written it. */
-  outcome(c: Case, bitness: Bitness, vector: number | undefined): Outcome {
-    const memory: [number, number][] = [];
-    for (let i = 0; i < this.memory.length; i++) {
-      const offset = i + DATA_START - WINDOW;
-      const before = offset >= 0 && offset < c.memory.length ? (c.memory[offset] ?? 0) : 0;
-      const after = this.memory[i] ?? 0;
-      if (after !== before) memory.push([i + DATA_START, after]);
-    }
-    return {
-      vector,
-      flags: Number(this.state.rflags & KEPT_FLAGS),
-      ip: this.state.get64(slot("rip")),
-      gprs: Array.from({ length: gprCount(bitness) }, (_, i) => this.state.gpr(i)),
-      memory,
-    };
-  }
+  return {
+    vector,
+    flags: Number(state.rflags & KEPT_FLAGS),
+    ip: state.get64(RIP),
+    gprs: Array.from({ length: gprCount(bitness) }, (_, i) => state.gpr(i)),
+    memory: changes,
+  };
 }
 
 /** The mode of the recorder's code. In 16-bit code the code segment has a base and a limit. */

@@ -1,10 +1,12 @@
 import { readFileSync } from "node:fs";
-import { decode, evaluate, GuestException, liftInstruction, type Bitness } from "../../src/index.js";
+import { decode, evaluate, GuestException, liftInstruction, slot, type Bitness } from "../../src/index.js";
 import { CASES_PER_FORM, type Case } from "./cases.js";
 import { difference } from "./compare.js";
 import { decodeVectors, startIp, type Origin, type Outcome } from "./format.js";
-import { VectorMachine, vectorMode } from "./machine.js";
+import { outcomeOf, VectorMachine, vectorMode } from "./machine.js";
 import { suite, vectorFile, type Suite } from "./suite.js";
+
+const RIP = slot("rip");
 
 /** Executes a case; what it ends with is compared with the recording. */
 export type Executor = (c: Case, bitness: Bitness, origin: Origin) => Outcome;
@@ -15,17 +17,17 @@ export function evaluatorExecutor(): Executor {
   return (c, bitness, origin) => {
     machine.setUp(c, bitness, origin);
     const decoded = decode(c.bytes, startIp(bitness), bitness);
-    if (decoded.kind !== "instruction") return machine.outcome(c, bitness, 6);
+    if (decoded.kind !== "instruction") return outcomeOf(machine.state, machine.memory, c, bitness, 6);
     const block = liftInstruction(decoded.instruction, vectorMode(bitness));
     try {
       // A repeated string instruction is executed element by element, with RIP at itself in between.
       do evaluate(block, machine);
-      while (machine.outcomeIp() === startIp(bitness));
+      while (machine.state.get64(RIP) === startIp(bitness));
     } catch (error) {
       if (!(error instanceof GuestException)) throw error;
-      return machine.outcome(c, bitness, error.vector);
+      return outcomeOf(machine.state, machine.memory, c, bitness, error.vector);
     }
-    return machine.outcome(c, bitness, undefined);
+    return outcomeOf(machine.state, machine.memory, c, bitness, undefined);
   };
 }
 

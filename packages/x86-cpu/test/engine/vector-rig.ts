@@ -1,0 +1,128 @@
+import { CpuState, slot, type Bitness, type GuestException, type Machine } from "@tapvisor/x86-isa";
+import { CODE, CODE_OFFSET, DATA_END, DATA_START, WINDOW, type Case } from "../../../x86-isa/test/vectors/cases.js";
+import { startIp, type Origin, type Outcome } from "../../../x86-isa/test/vectors/format.js";
+import { outcomeOf, setUpState } from "../../../x86-isa/test/vectors/machine.js";
+import type { GuestEvents } from "../../src/engine/events.js";
+import { Interpreter } from "../../src/engine/interpreter.js";
+import { Stepper } from "../../src/engine/stepper.js";
+import { GuestMemory } from "../../src/machine/guest-memory.js";
+import { MachineMemory, PROCESSOR_AREA } from "../../src/memory/machine-memory.js";
+import { IDENTITY, Pager, Tlb } from "../../src/paging/index.js";
+
+const RIP = slot("rip");
+const PAGE = 4096;
+/** Where the page of code lies in RAM; data pages lie at their linear addresses. */
+const CODE_PAGE = 0x8000;
+const TABLES = 0x10_000;
+const USER_PAGE = 7;
+
+/** A processor in user mode with the recorder's pages mapped, and nothing else. */
+export class VectorRig implements GuestEvents {
+  readonly attention = false;
+  readonly memory = new MachineMemory(1 << 20, 1);
+  readonly state: CpuState;
+  readonly guest: GuestMemory;
+  readonly stepper: Stepper;
+  readonly interpreter: Interpreter;
+  fault: GuestException | undefined;
+  retiredCount = 0;
+
+  constructor(readonly bitness: Bitness) {
+    const { buffer } = this.memory.memory;
+    const { ram } = this.memory;
+    this.state = new CpuState(buffer, PROCESSOR_AREA.state);
+    const pager = new Pager(this.state, ram, { physicalAddressBits: 46, page1Gb: true }, IDENTITY);
+    this.guest = new GuestMemory(this.state, ram, pager, new Tlb(buffer, PROCESSOR_AREA.tlb, ram.base));
+    const machine = {
+      state: this.state,
+      load: this.guest.load.bind(this.guest),
+      store: this.guest.store.bind(this.guest),
+      pause: () => undefined,
+      modeChanged: () => this.guest.modeChanged(),
+    } as unknown as Machine;
+    const feature = (): boolean => true;
+    this.stepper = new Stepper(this.state, this.guest, machine, this, feature);
+    const parts = { memory: this.memory, processor: 0, state: this.state, guest: this.guest, machine, events: this };
+    this.interpreter = new Interpreter({ ...parts, stepper: this.stepper, feature });
+    this.#map();
+  }
+
+  /** Page tables: 4-level for 64-bit code, two levels of 32-bit entries for the others. */
+  #map(): void {
+    const { ram } = this.memory;
+    const pages: [linear: number, physical: number][] = [[CODE, CODE_PAGE]];
+    for (let at = DATA_START; at < DATA_END; at += PAGE) pages.push([at, at]);
+    let free = TABLES + PAGE;
+    const next = (table: number, index: number, size: 4 | 8): number => {
+      const at = table + index * size;
+      const entry = ram.readU32(at);
+      if (entry !== 0) return entry & ~0xfff;
+      const made = free;
+      free += PAGE;
+      ram.writeU32(at, made | USER_PAGE);
+      return made;
+    };
+    for (const [linear, physical] of pages) {
+      if (this.bitness === 64) {
+        const directory = next(next(TABLES, 0, 8), linear >>> 30, 8);
+        ram.writeU32(next(directory, (linear >>> 21) & 511, 8) + ((linear >>> 12) & 511) * 8, physical | USER_PAGE);
+      } else {
+        ram.writeU32(next(TABLES, linear >>> 22, 4) + ((linear >>> 12) & 1023) * 4, physical | USER_PAGE);
+      }
+    }
+  }
+
+  /** State, memory and code: one case, its instruction followed by others that go on from it. */
+  setUp(c: Case, origin: Origin, code: Uint8Array = c.bytes): void {
+    const { state, bitness } = this;
+    const { ram } = this.memory;
+    setUpState(state, c, bitness, origin);
+    const set = (name: string, value: bigint): void => state.set64(slot(name), value);
+    set("cr0", 0x8000_0033n);
+    set("cr3", BigInt(TABLES));
+    set("cr4", bitness === 64 ? 0x20n : 0n);
+    set("efer", bitness === 64 ? 0xd01n : 0n);
+    this.guest.modeChanged();
+    const data = ram.view(DATA_START, DATA_END - DATA_START);
+    data.fill(0);
+    data.set(c.memory, WINDOW - DATA_START);
+    const at = CODE_PAGE + CODE_OFFSET;
+    ram.view(at, 512).fill(0x90).set(code);
+    ram.written(at, 512);
+    this.fault = undefined;
+    this.retiredCount = 0;
+  }
+
+  /** Execute one instruction, a repeated one to its end. */
+  executeOne(): void {
+    const start = startIp(this.bitness);
+    do this.interpreter.run(1);
+    while (this.fault === undefined && this.state.get64(RIP) === start);
+  }
+
+  outcome(c: Case): Outcome {
+    const data = this.memory.ram.view(DATA_START, DATA_END - DATA_START);
+    return outcomeOf(this.state, data, c, this.bitness, this.fault?.vector);
+  }
+
+  // --- GuestEvents
+
+  budget(): number {
+    return 1;
+  }
+  retired(instructions: number): void {
+    this.retiredCount += instructions;
+  }
+  boundary(): void {
+    // Nothing is ever due.
+  }
+  idle(): void {
+    throw new Error("a program in user mode does not halt");
+  }
+  exception(fault: GuestException): void {
+    this.fault = fault;
+  }
+  debugTrap(): void {
+    // The recorder single-steps; here TF is only part of the flags that PUSHF stores.
+  }
+}
