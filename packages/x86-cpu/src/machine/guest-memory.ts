@@ -71,8 +71,8 @@ export class GuestMemory {
     const first = this.#canonical(linear, size, access);
     this.#watcher?.(first, size, false);
     const privilege = this.#privilege(access);
-    const kind = access.fetch === true ? ACCESS_FETCH : ACCESS_READ;
-    if (access.willWrite === true) this.#probe(first, size, ACCESS_WRITE, privilege);
+    // A read-modify-write is translated once, for the write: what may be written may be read.
+    const kind = access.fetch === true ? ACCESS_FETCH : access.willWrite === true ? ACCESS_WRITE : ACCESS_READ;
     const offset = Number(first & BigInt(OFFSET_MASK));
     const inFirst = Math.min(size, PAGE_BYTES - offset);
     const host = this.translate(first, kind, privilege);
