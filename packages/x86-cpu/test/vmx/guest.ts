@@ -9,7 +9,13 @@ import {
   VM_EXIT,
   type VmcsFieldName,
 } from "@tapvisor/x86-isa";
-import { SKYLAKE_SERVER, createHost, type Processor, type ProcessorProfile, type SoftwareHost } from "@tapvisor/x86-cpu";
+import {
+  SKYLAKE_SERVER,
+  createHost,
+  type Processor,
+  type ProcessorProfile,
+  type SoftwareHost,
+} from "@tapvisor/x86-cpu";
 
 /** Guest-physical address that the code of a test is put at, which is its linear address too. */
 export const CODE = 0x8000;
