@@ -1,2 +1,3 @@
 export { vmxBackend } from "./backend.js";
+export { vmxExitName } from "./exits/exit-name.js";
 export * from "./processor.js";

@@ -1,1 +1,6 @@
-export {};
+export { createMachine, PLACES, STOCK_BACKENDS, type StockMachine, type StockMachineOptions } from "./machine.js";
+export { main } from "./main.js";
+export { outcomeOf, type ReportedStop, type RunReport } from "./report.js";
+export { Statistics, tracer } from "./statistics.js";
+export { SerialTerminal, type TerminalStreams } from "./terminal.js";
+export type { CommandStreams } from "./commands/run.js";

@@ -142,6 +142,11 @@ export class Uart16550 implements Device<Uart16550State> {
     this.#updateLine();
   }
 
+  /** An arriving character would raise an interrupt: somebody waits for one. */
+  get wantsInput(): boolean {
+    return (this.#state.ier & IER.RECEIVED_DATA) !== 0;
+  }
+
   get #fifoEnabled(): boolean {
     return (this.#state.fcr & FCR.ENABLE) !== 0;
   }

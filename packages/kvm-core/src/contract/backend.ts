@@ -1,6 +1,6 @@
 import type { Host, LogicalProcessor } from "../host/index.js";
 import type { KvmExports } from "./exports.js";
-import type { KvmX86Ops, OpCaller } from "./op-types.js";
+import type { KvmX86Ops, OpCaller, OpName } from "./op-types.js";
 
 /** What a backend gets when a core takes it. */
 export interface BackendDeps<P extends LogicalProcessor = LogicalProcessor> {
@@ -30,6 +30,8 @@ export interface ArchBackend<P extends LogicalProcessor = LogicalProcessor> {
   readonly name: string;
   /** CPU vendor as CPUID leaf 0 spells it, or a list of them: for messages only; `cpu_has_kvm_support` decides. */
   readonly vendor: string;
+  /** Ops that it registers and does not serve yet: a call throws ENOSYS in the op's name. */
+  readonly notImplemented?: readonly OpName[];
   create(deps: BackendDeps<P>): BackendInstance;
 }
 

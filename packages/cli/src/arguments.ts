@@ -1,0 +1,74 @@
+import { readFileSync } from "node:fs";
+import { isOpName, OP_NAMES, unknownName, type OpName } from "@tapvisor/kvm-core";
+import { PROFILES } from "@tapvisor/x86-cpu";
+import { UsageError } from "./errors.js";
+
+const UNITS = { "": 1, K: 1 << 10, M: 1 << 20, G: 1 << 30 } as const;
+const MIB = 1 << 20;
+
+/** `128M`, `2G`: guest memory in bytes. */
+export function parseMemory(text: string): number {
+  const match = /^([0-9]+)([KMG]?)$/i.exec(text);
+  const bytes = match === null ? Number.NaN : Number(match[1]) * UNITS[(match[2] ?? "").toUpperCase() as "M"];
+  if (!Number.isSafeInteger(bytes) || bytes < MIB || bytes > 3 * 1024 * MIB || bytes % MIB !== 0) {
+    throw new UsageError(`--memory is "${text}": must be 1M to 3G in whole MiB, as 128M`);
+  }
+  return bytes;
+}
+
+/** A count: decimal digits, with _ between them, or a number as 5e6. */
+export function parseCount(option: string, text: string): number {
+  const count = /^[0-9][0-9_]*(e[0-9]+)?$/i.test(text) ? Number(text.replaceAll("_", "")) : Number.NaN;
+  if (!Number.isSafeInteger(count) || count < 1) throw new UsageError(`${option} is "${text}": must be a count from 1 on`);
+  return count;
+}
+
+/** A number of virtual processors. */
+export function parseCpus(text: string): number {
+  const cpus = parseCount("--smp", text);
+  if (cpus > 64) throw new UsageError(`--smp is "${text}": must be 1 to 64`);
+  return cpus;
+}
+
+/** Names of ops, separated by commas; all of them where nothing is named. */
+export function parseOps(text: string): readonly OpName[] {
+  if (text === "") return OP_NAMES;
+  return text.split(",").map((name) => {
+    if (!isOpName(name)) throw new UsageError(`--trace: ${unknownName("op", name, OP_NAMES)}`);
+    return name;
+  });
+}
+
+/** The name of a processor profile. */
+export function parseProfile(name: string): string {
+  if (PROFILES.some((profile) => profile.name === name)) return name;
+  throw new UsageError(`--cpu: no profile "${name}"; there are: ${PROFILES.map((p) => p.name).join(", ")}`);
+}
+
+/** One of a few words. */
+export function parseChoice<T extends string>(option: string, text: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === text);
+  if (found !== undefined) return found;
+  throw new UsageError(`${option} is "${text}": must be one of ${choices.join(", ")}`);
+}
+
+/** A file that the user named. */
+export function readInput(what: string, path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new UsageError(`${what} ${path}: ${reasonOf(error)}`);
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "no such file",
+  EISDIR: "is a directory",
+  EACCES: "permission denied",
+};
+
+/** Why a file could not be read or written, without the path and system call that Node adds. */
+export function reasonOf(error: unknown): string {
+  const { code, message } = error as { code?: string; message?: string };
+  return REASONS[code ?? ""] ?? message ?? String(error);
+}

@@ -1,0 +1,127 @@
+import {
+  assemble, Kvm, Machine, PAGE_SIZE, registerCore,
+  type Attachment, type Interceptor, type InterceptorScope, type IrqLine, type PhysicalMemory, type Vcpu, type Vm,
+} from "@tapvisor/kvm-core"; // prettier-ignore
+import { installImage, type GuestImage } from "../loaders/image.js";
+import { BELOW_4G_END } from "../loaders/multiboot-info.js";
+import type { Board, MachineDefinition, PlacedDevice } from "./define-machine.js";
+
+/** A machine that was made from its definition: a core of its own, one VM, its vCPUs and devices. */
+export interface ComposedMachine extends Pick<Machine, "run" | "input" | "inputs" | "instructions"> {
+  readonly kvm: Kvm;
+  readonly vm: Vm;
+  readonly vcpus: readonly Vcpu[];
+  readonly devices: readonly PlacedDevice[];
+  /** Watch or change what happens, from now until the result is disposed of. */
+  attach(interceptor: Interceptor, scope?: InterceptorScope): Attachment;
+  /** Put an image into the guest and point the boot processor at it. */
+  load(image: GuestImage): void;
+  /** Destroy the VM and take the backend out again. */
+  dispose(): void;
+}
+
+const FOUR_GIB = 0x1_0000_0000;
+
+/**
+ * Make a machine: compose the core, have it take a backend, create the VM with its memory, vCPUs and devices.
+ *
+ * @throws KvmError where no backend supports the processor, or the host lacks the memory
+ */
+export function createMachine(definition: MachineDefinition): ComposedMachine {
+  const { memorySize, cpus = 1 } = definition;
+  const { host, retired } = definition.host();
+  const registry = registerCore({
+    host,
+    backends: definition.backends,
+    interceptors: definition.interceptors ?? [],
+    ...(definition.backend === undefined ? {} : { options: { backend: definition.backend } }),
+  });
+  const kvm = assemble(registry, (core) => new Kvm(core));
+  try {
+    const vm = kvm.createVm();
+    backMemory(vm, host.memory, memorySize);
+    vm.createIrqchip();
+    const vcpus = Array.from({ length: cpus }, (_, id) => {
+      const vcpu = vm.createVcpu(id);
+      vcpu.setCpuid2(guestCpuid(kvm, id, cpus));
+      return vcpu;
+    });
+    const machine = new Machine({ core: kvm.core, vm, ports: definition.bus(), memory: definition.bus(), retired });
+    const board: Board = {
+      environment: machine.environment,
+      memorySize,
+      cpus,
+      irq: (gsi) => irqLine(vm, gsi),
+      onInput: (receiver) => machine.onInput(receiver),
+    };
+    const devices = definition.devices?.(board) ?? [];
+    for (const { bus, base, device } of devices) (bus === "port" ? machine.ports : machine.memory).attach(base, device);
+    return {
+      kvm,
+      vm,
+      vcpus,
+      devices,
+      get inputs() {
+        return machine.inputs;
+      },
+      get instructions() {
+        return machine.instructions;
+      },
+      run: (options) => machine.run(options),
+      input: (bytes) => machine.input(bytes),
+      attach: (interceptor, scope) => kvm.core.attach(interceptor, scope),
+      load: (image) => installImage(image, vm, boot(vcpus)),
+      dispose() {
+        vm.destroy();
+        kvm.exit();
+      },
+    };
+  } catch (error) {
+    for (const vm of kvm.vms) vm.destroy();
+    kvm.exit();
+    throw error;
+  }
+}
+
+function boot(vcpus: readonly Vcpu[]): Vcpu {
+  const [first] = vcpus;
+  if (first === undefined) throw new TypeError("a machine has at least one vCPU");
+  return first;
+}
+
+/** Back guest memory by host pages: up to 3 GiB below the devices' addresses, the rest from 4 GiB on. */
+function backMemory(vm: Vm, memory: PhysicalMemory, size: number): void {
+  const below = Math.min(size, BELOW_4G_END);
+  const parts = [
+    { guestPhysAddr: 0, memorySize: below },
+    { guestPhysAddr: FOUR_GIB, memorySize: size - below },
+  ];
+  for (const [slot, part] of parts.filter(({ memorySize }) => memorySize > 0).entries()) {
+    vm.setUserMemoryRegion({ slot, ...part, hostAddress: memory.allocatePages(part.memorySize / PAGE_SIZE) });
+  }
+}
+
+/** A level that reaches the interrupt controllers only when it changes. */
+function irqLine(vm: Vm, gsi: number): IrqLine {
+  let last = false;
+  return {
+    set(level) {
+      if (level === last) return;
+      last = level;
+      vm.irqLine(gsi, level);
+    },
+  };
+}
+
+/** What the core supports, with the identity of one vCPU in it. */
+function guestCpuid(kvm: Kvm, id: number, cpus: number) {
+  return kvm.getSupportedCpuid().map((entry) => {
+    if (entry.function === 1) {
+      const ebx = ((entry.ebx & 0x0000ffff) | (cpus << 16) | (id << 24)) >>> 0;
+      return { ...entry, ebx };
+    }
+    // Extended topology: x2APIC ID in EDX.
+    if (entry.function === 0xb) return { ...entry, edx: id };
+    return entry;
+  });
+}

@@ -1,0 +1,65 @@
+import type { ArchBackend, Device, DeviceEnvironment, Host, Interceptor, IoBus, IrqLine } from "@tapvisor/kvm-core";
+
+/** A host, and how many guest instructions its processors have retired. */
+export interface MachineHost {
+  readonly host: Host;
+  retired(): number;
+}
+
+/** What a board offers to the devices on it. */
+export interface Board {
+  readonly environment: DeviceEnvironment;
+  readonly memorySize: number;
+  readonly cpus: number;
+  /** Input `gsi` of the interrupt controllers. */
+  irq(gsi: number): IrqLine;
+  /** Where the machine's input from outside goes. */
+  onInput(receiver: (bytes: readonly number[]) => void): void;
+}
+
+/** A device and its place: a port, or a guest physical address. */
+export interface PlacedDevice {
+  readonly bus: "port" | "memory";
+  readonly base: number;
+  readonly device: Device;
+}
+
+/** A machine as a list of its parts. */
+export interface MachineDefinition {
+  readonly name: string;
+  /** Bytes of guest memory: whole MiB. */
+  readonly memorySize: number;
+  /** vCPUs, 1 unless told otherwise. */
+  readonly cpus?: number;
+  /** Makes the host that this machine stands on; asked once. */
+  host(): MachineHost;
+  /** Offered to the core in this order. */
+  readonly backends: readonly ArchBackend[];
+  /** Name of the backend to take; otherwise the first that supports the host's processor. */
+  readonly backend?: string;
+  readonly interceptors?: readonly Interceptor[];
+  /** Makes the buses: one for ports, one for memory. */
+  bus(): IoBus;
+  devices?(board: Board): readonly PlacedDevice[];
+}
+
+const MIB = 1 << 20;
+/** Beyond it host memory would not hold the guest's: one WebAssembly memory has 4 GiB. */
+const MAX_MEMORY = 3 * 1024 * MIB;
+const MAX_CPUS = 64;
+
+/** Check a machine's definition. The machine itself is made by `createMachine`. */
+export function defineMachine(definition: MachineDefinition): MachineDefinition {
+  const { name, memorySize, cpus = 1, backends } = definition;
+  const wrong = (field: string, value: unknown, rule: string) =>
+    new TypeError(`machine "${name}": ${field} is ${String(value)}: ${rule}`);
+  if (typeof name !== "string" || name === "") throw new TypeError("name of a machine: expected a string, not empty");
+  if (!Number.isSafeInteger(memorySize) || memorySize < MIB || memorySize > MAX_MEMORY || memorySize % MIB !== 0) {
+    throw wrong("memorySize", memorySize, `must be 1 MiB to ${MAX_MEMORY / MIB} MiB in whole MiB`);
+  }
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) throw wrong("cpus", cpus, `must be 1 to ${MAX_CPUS}`);
+  if (!Array.isArray(backends) || backends.length === 0) throw wrong("backends", backends, "must name at least one");
+  if (typeof definition.host !== "function") throw wrong("host", definition.host, "must be a function");
+  if (typeof definition.bus !== "function") throw wrong("bus", definition.bus, "must be a function");
+  return Object.freeze({ ...definition });
+}
