@@ -19,7 +19,8 @@ export function parseMemory(text: string): number {
 /** A count: decimal digits, with _ between them, or a number as 5e6. */
 export function parseCount(option: string, text: string): number {
   const count = /^[0-9][0-9_]*(e[0-9]+)?$/i.test(text) ? Number(text.replaceAll("_", "")) : Number.NaN;
-  if (!Number.isSafeInteger(count) || count < 1) throw new UsageError(`${option} is "${text}": must be a count from 1 on`);
+  if (!Number.isSafeInteger(count) || count < 1)
+    throw new UsageError(`${option} is "${text}": must be a count from 1 on`);
   return count;
 }
 
@@ -39,10 +40,27 @@ export function parseOps(text: string): readonly OpName[] {
   });
 }
 
-/** The name of a processor profile. */
-export function parseProfile(name: string): string {
-  if (PROFILES.some((profile) => profile.name === name)) return name;
-  throw new UsageError(`--cpu: no profile "${name}"; there are: ${PROFILES.map((p) => p.name).join(", ")}`);
+/** A processor profile, and what the guest's CPUID shows instead of its own vendor. */
+export interface CpuChoice {
+  readonly profile: string;
+  readonly vendor?: string;
+}
+
+const VENDORS = ["GenuineIntel", "AuthenticAMD"] as const;
+
+/** `skylake-server`, or `skylake-server,vendor=AuthenticAMD` as QEMU has it. */
+export function parseCpu(text: string): CpuChoice {
+  const [profile = "", ...properties] = text.split(",");
+  if (!PROFILES.some(({ name }) => name === profile)) {
+    throw new UsageError(`--cpu: no profile "${profile}"; there are: ${PROFILES.map((p) => p.name).join(", ")}`);
+  }
+  let vendor: string | undefined;
+  for (const property of properties) {
+    const [key, value = ""] = property.split("=");
+    if (key !== "vendor") throw new UsageError(`--cpu: no property "${key ?? ""}"; there is: vendor`);
+    vendor = parseChoice("--cpu vendor", value, VENDORS);
+  }
+  return { profile, ...(vendor === undefined ? {} : { vendor }) };
 }
 
 /** One of a few words. */

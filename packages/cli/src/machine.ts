@@ -3,7 +3,7 @@ import { vmxBackend } from "@tapvisor/arch-vmx";
 import { AddressBus, DebugExit, FwCfg, machineItems, Uart16550 } from "@tapvisor/devices";
 import type { ArchBackend, ByteSink, Interceptor } from "@tapvisor/kvm-core";
 import { createMachine as composeMachine, defineMachine, type Board, type ComposedMachine } from "@tapvisor/sdk";
-import { createHost, PROFILES } from "@tapvisor/x86-cpu";
+import { createHost, PROFILES, profileNamed } from "@tapvisor/x86-cpu";
 
 /** Where the stock machine's devices are, as on a PC under QEMU. */
 export const PLACES = { DEBUG_EXIT: 0xf4, COM1: 0x3f8, COM1_GSI: 4, FW_CFG: 0x510 } as const;
@@ -18,6 +18,8 @@ export interface StockMachineOptions {
   readonly cpus?: number;
   /** Name of the processor profile; the first one unless told otherwise. */
   readonly profile?: string;
+  /** Vendor that the guest's CPUID shows; the processor's own unless told otherwise. */
+  readonly cpuidVendor?: string;
   /** Name of the backend; otherwise the first that supports the processor. */
   readonly backend?: string;
   readonly interceptors?: readonly Interceptor[];
@@ -53,7 +55,15 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
       name: "stock",
       memorySize,
       cpus,
-      host: () => createHost({ profile, memorySize: memorySize + HOST_OVERHEAD, processors: cpus }),
+      host: () => {
+        const host = createHost({
+          profile: profileNamed(profile),
+          ramBytes: memorySize + HOST_OVERHEAD,
+          processors: cpus,
+        });
+        return { host, retired: () => host.clock.instructions };
+      },
+      ...(options.cpuidVendor === undefined ? {} : { cpuidVendor: options.cpuidVendor }),
       backends: STOCK_BACKENDS,
       ...(options.backend === undefined ? {} : { backend: options.backend }),
       interceptors: options.interceptors ?? [],

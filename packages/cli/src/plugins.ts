@@ -18,7 +18,8 @@ export async function loadPlugin(path: string): Promise<readonly Interceptor[]> 
     throw new UsageError(`--plugin ${path}: ${name}: ${message}`, { cause: error });
   }
   const found = new Set(Object.values(module).flat().filter(isInterceptorLike));
-  if (found.size === 0) throw new UsageError(`--plugin ${path}: exports no interceptor, an object with "name" and "ops" or "hooks"`);
+  if (found.size === 0)
+    throw new UsageError(`--plugin ${path}: exports no interceptor, an object with "name" and "ops" or "hooks"`);
   for (const interceptor of found) checkInterceptor(interceptor);
   return [...found];
 }

@@ -1,2 +1,3 @@
 export * from "./loaders/index.js";
 export * from "./define/index.js";
+export * from "./machine/index.js";

@@ -27,7 +27,9 @@ async function demo(streams: CommandStreams): Promise<number> {
   });
   statistics.backend = machine.kvm.backend?.name ?? "";
   const { memory } = machine.kvm.host;
-  print(`an x86 guest on a VT-x processor in software: ${MEMORY >> 20} MiB of RAM, host memory ${memory.size >> 20} MiB\n\n`);
+  print(
+    `an x86 guest on a VT-x processor in software: ${MEMORY >> 20} MiB of RAM, host memory ${memory.size >> 20} MiB\n\n`,
+  );
   machine.load(loadRealMode(assembleDemo(), { memorySize: MEMORY, address: DEMO_ADDRESS }));
   const started = process.hrtime.bigint();
   const outcome = outcomeOf(await machine.run({ maxInstructions: BUDGET }));

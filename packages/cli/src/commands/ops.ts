@@ -27,7 +27,9 @@ export function opsCommand(streams: CommandStreams, finish: (status: number) => 
     .action((name: string | undefined, flags: { readonly json?: boolean }) => {
       if (name !== undefined && !isOpName(name)) throw new UsageError(unknownName("op", name, OP_NAMES));
       const rows = opRows().filter((row) => name === undefined || row.name === name);
-      streams.output.write(new TextEncoder().encode(`${flags.json === true ? asJson(rows, name) : asText(rows, name)}\n`));
+      streams.output.write(
+        new TextEncoder().encode(`${flags.json === true ? asJson(rows, name) : asText(rows, name)}\n`),
+      );
       finish(0);
     });
 }

@@ -4,7 +4,7 @@ import { Command } from "commander";
 import type { Interceptor, OpName } from "@tapvisor/kvm-core";
 import { IMAGE_FORMATS, loadImage, type ImageFormat, type LoadOptions } from "@tapvisor/sdk";
 import {
-  parseChoice, parseCount, parseCpus, parseMemory, parseOps, parseProfile, readInput, reasonOf,
+  parseChoice, parseCount, parseCpus, parseMemory, parseOps, parseCpu, readInput, reasonOf, type CpuChoice,
 } from "../arguments.js"; // prettier-ignore
 import { EXIT_STATUS, UsageError } from "../errors.js";
 import { createMachine, STOCK_BACKENDS } from "../machine.js";
@@ -23,7 +23,7 @@ interface RunFlags {
   readonly initrd?: string;
   readonly memory: number;
   readonly smp: number;
-  readonly cpu?: string;
+  readonly cpu?: CpuChoice;
   readonly backend?: string;
   readonly format?: ImageFormat;
   readonly trace?: readonly OpName[];
@@ -43,12 +43,23 @@ export function runCommand(streams: CommandStreams, finish: (status: number) => 
     .option("--initrd <file>", "first Multiboot module")
     .option("--memory <size>", "guest memory, as 128M or 1G", parseMemory, 128 << 20)
     .option("--smp <n>", "virtual processors", parseCpus, 1)
-    .option("--cpu <profile>", "processor profile", parseProfile)
+    .option("--cpu <profile>", "processor profile; after it, ,vendor=AuthenticAMD for the guest's CPUID", parseCpu)
     .option("--backend <name>", backends.join(" or "), (text: string) => parseChoice("--backend", text, backends))
-    .option("--format <format>", `what the image is: ${IMAGE_FORMATS.join(", ")}; told by the file itself where it can`, (text: string) => parseChoice("--format", text, IMAGE_FORMATS)) // prettier-ignore
+    .option(
+      "--format <format>",
+      `what the image is: ${IMAGE_FORMATS.join(", ")}; told by the file itself where it can`,
+      (text: string) => parseChoice("--format", text, IMAGE_FORMATS),
+    ) // prettier-ignore
     .option("--trace [ops]", "print every op call, or those of some ops: --trace=get_msr,set_cr0", parseOps)
-    .option("--max-instructions <n>", "stop after so many guest instructions", (text: string) => parseCount("--max-instructions", text)) // prettier-ignore
-    .option("--plugin <file>", "ES module that exports interceptors; may be given again", (file: string, all: readonly string[]) => [...all, file], []) // prettier-ignore
+    .option("--max-instructions <n>", "stop after so many guest instructions", (text: string) =>
+      parseCount("--max-instructions", text),
+    ) // prettier-ignore
+    .option(
+      "--plugin <file>",
+      "ES module that exports interceptors; may be given again",
+      (file: string, all: readonly string[]) => [...all, file],
+      [],
+    ) // prettier-ignore
     .option("--stats", "print guest instructions, exits, op calls and speed at the end")
     .option("--report <file>", "write the same as JSON")
     .action(async (image: string, flags: RunFlags) => finish(await run(image, flags, streams)));
@@ -77,7 +88,8 @@ async function run(path: string, flags: RunFlags, streams: CommandStreams): Prom
   const machine = createMachine({
     memorySize: flags.memory,
     cpus: flags.smp,
-    ...(flags.cpu === undefined ? {} : { profile: flags.cpu }),
+    ...(flags.cpu === undefined ? {} : { profile: flags.cpu.profile }),
+    ...(flags.cpu?.vendor === undefined ? {} : { cpuidVendor: flags.cpu.vendor }),
     ...(flags.backend === undefined ? {} : { backend: flags.backend }),
     interceptors,
     console: terminal.sink,

@@ -91,7 +91,9 @@ function longMode(a: Assembler): void {
   a.mov(ax, DATA).mov(ds, ax).mov(es, ax).mov(ss, ax).mov(rsp, STACK).lidt(mem("idtr"));
   say(a, "long mode: paging is on, CPU vendor ");
   a.xor(eax, eax).cpuid();
-  a.mov(dword("vendor"), ebx).mov(dword({ disp: "vendor4" }), edx).mov(dword({ disp: "vendor8" }), ecx);
+  a.mov(dword("vendor"), ebx)
+    .mov(dword({ disp: "vendor4" }), edx)
+    .mov(dword({ disp: "vendor8" }), ecx);
   a.lea(rsi, mem("vendor")).call("puts").call("newline");
 
   faults(a);
@@ -134,10 +136,14 @@ function timer(a: Assembler): void {
 function primes(a: Assembler): void {
   a.mov(rdi, SIEVE).xor(eax, eax).mov(ecx, SIEVE_SIZE).cld().rep().stosb();
   a.mov(rdi, SIEVE).mov(rbx, 2).xor(eax, eax);
-  a.label("candidate").cmp(byte({ base: rdi, index: rbx }), 0).jne("composite");
+  a.label("candidate")
+    .cmp(byte({ base: rdi, index: rbx }), 0)
+    .jne("composite");
   a.inc(rax).mov(rcx, rbx).imul(rcx, rbx);
   a.label("strike").cmp(rcx, SIEVE_SIZE).jae("composite");
-  a.mov(byte({ base: rdi, index: rcx }), 1).add(rcx, rbx).jmp("strike");
+  a.mov(byte({ base: rdi, index: rcx }), 1)
+    .add(rcx, rbx)
+    .jmp("strike");
   a.label("composite").inc(rbx).cmp(rbx, SIEVE_SIZE).jb("candidate");
   a.push(rax);
   say(a, "primes below 10000: ");
@@ -193,7 +199,11 @@ function tables(a: Assembler): void {
   a.label("vendor").dd(0).label("vendor4").dd(0).label("vendor8").dd(0, 0);
   a.label("ticks").dd(0);
   a.align(8).label("gdt").dq(0, 0x00af_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn, 0x00cf_9b00_0000_ffffn);
-  a.label("gdtEnd").label("gdtr").dw(distance("gdtEnd", "gdt", -1)).dd("gdt").dd(0);
+  a.label("gdtEnd")
+    .label("gdtr")
+    .dw(distance("gdtEnd", "gdt", -1))
+    .dd("gdt")
+    .dd(0);
   a.align(16).label("idt");
   const gates: Readonly<Record<number, string>> = {
     [VECTOR.DE]: "divideError",
@@ -207,5 +217,8 @@ function tables(a: Assembler): void {
     if (handler === undefined) a.dq(0, 0);
     else a.dw(handler, CODE64).db(0, 0x8e).dw(0).dd(0, 0);
   }
-  a.label("idtEnd").label("idtr").dw(distance("idtEnd", "idt", -1)).dq("idt");
+  a.label("idtEnd")
+    .label("idtr")
+    .dw(distance("idtEnd", "idt", -1))
+    .dq("idt");
 }

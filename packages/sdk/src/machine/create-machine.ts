@@ -1,6 +1,6 @@
 import {
-  assemble, Kvm, Machine, PAGE_SIZE, registerCore,
-  type Attachment, type Interceptor, type InterceptorScope, type IrqLine, type PhysicalMemory, type Vcpu, type Vm,
+  composeCore, Machine, PAGE_SIZE,
+  type Attachment, type CpuidEntry, type Interceptor, type InterceptorScope, type IrqLine, type Kvm, type PhysicalMemory, type Vcpu, type Vm,
 } from "@tapvisor/kvm-core"; // prettier-ignore
 import { installImage, type GuestImage } from "../loaders/image.js";
 import { BELOW_4G_END } from "../loaders/multiboot-info.js";
@@ -30,20 +30,19 @@ const FOUR_GIB = 0x1_0000_0000;
 export function createMachine(definition: MachineDefinition): ComposedMachine {
   const { memorySize, cpus = 1 } = definition;
   const { host, retired } = definition.host();
-  const registry = registerCore({
+  const kvm = composeCore({
     host,
     backends: definition.backends,
     interceptors: definition.interceptors ?? [],
     ...(definition.backend === undefined ? {} : { options: { backend: definition.backend } }),
   });
-  const kvm = assemble(registry, (core) => new Kvm(core));
   try {
     const vm = kvm.createVm();
     backMemory(vm, host.memory, memorySize);
     vm.createIrqchip();
     const vcpus = Array.from({ length: cpus }, (_, id) => {
       const vcpu = vm.createVcpu(id);
-      vcpu.setCpuid2(guestCpuid(kvm, id, cpus));
+      vcpu.setCpuid2(guestCpuid(kvm, id, cpus, definition.cpuidVendor));
       return vcpu;
     });
     const machine = new Machine({ core: kvm.core, vm, ports: definition.bus(), memory: definition.bus(), retired });
@@ -113,15 +112,33 @@ function irqLine(vm: Vm, gsi: number): IrqLine {
   };
 }
 
+/** CPUID.1:ECX bits that user space adds: the core serves TSC-deadline timers, and software may know that it is a guest. */
+const TSC_DEADLINE = 1 << 24;
+const HYPERVISOR = 1 << 31;
+
 /** What the core supports, with the identity of one vCPU in it. */
-function guestCpuid(kvm: Kvm, id: number, cpus: number) {
+function guestCpuid(kvm: Kvm, id: number, cpus: number, vendor: string | undefined): CpuidEntry[] {
+  const name = vendor === undefined ? undefined : vendorWords(vendor);
   return kvm.getSupportedCpuid().map((entry) => {
-    if (entry.function === 1) {
-      const ebx = ((entry.ebx & 0x0000ffff) | (cpus << 16) | (id << 24)) >>> 0;
-      return { ...entry, ebx };
+    switch (entry.function) {
+      case 0:
+      case 0x8000_0000:
+        return { ...entry, ...name };
+      case 1: {
+        const ebx = ((entry.ebx & 0x0000ffff) | (cpus << 16) | (id << 24)) >>> 0;
+        return { ...entry, ebx, ecx: (entry.ecx | TSC_DEADLINE | HYPERVISOR) >>> 0 };
+      }
+      // Extended topology: the x2APIC ID.
+      case 0xb:
+        return { ...entry, edx: id };
+      default:
+        return entry;
     }
-    // Extended topology: x2APIC ID in EDX.
-    if (entry.function === 0xb) return { ...entry, edx: id };
-    return entry;
   });
+}
+
+/** The twelve letters of a vendor as CPUID has them, in EBX, EDX and ECX. */
+function vendorWords(vendor: string) {
+  const letters = new DataView(new TextEncoder().encode(vendor.padEnd(12, "\0")).buffer);
+  return { ebx: letters.getUint32(0, true), edx: letters.getUint32(4, true), ecx: letters.getUint32(8, true) };
 }

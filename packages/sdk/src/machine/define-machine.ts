@@ -38,6 +38,8 @@ export interface MachineDefinition {
   /** Name of the backend to take; otherwise the first that supports the host's processor. */
   readonly backend?: string;
   readonly interceptors?: readonly Interceptor[];
+  /** Vendor that the guest's CPUID shows, twelve letters; the processor's own unless told otherwise. */
+  readonly cpuidVendor?: string;
   /** Makes the buses: one for ports, one for memory. */
   bus(): IoBus;
   devices?(board: Board): readonly PlacedDevice[];

@@ -15,6 +15,7 @@ const NS_PER_MS = 1_000_000;
 export class VirtualClock {
   readonly tscKhz: number;
   #cycles = 0;
+  #instructions = 0;
   /** Set while a processor executes: cycles that it has retired since it last reported. */
   #running: (() => number) | undefined;
 
@@ -39,6 +40,17 @@ export class VirtualClock {
   charge(cycles: number): void {
     if (!(cycles >= 0)) throw new RangeError(`cannot charge ${cycles} cycles`);
     this.#cycles += Math.floor(cycles);
+  }
+
+  /** Guest instructions that all processors have retired. */
+  get instructions(): number {
+    return this.#instructions;
+  }
+
+  /** `count` guest instructions have retired, a cycle each. */
+  retire(count: number): void {
+    this.#instructions += count;
+    this.charge(count);
   }
 
   /** Jump to a time in ns; one in the past changes nothing. */

@@ -127,7 +127,7 @@ export class VmxEvents implements GuestEvents {
 
   retired(instructions: number): void {
     if (instructions === 0) return;
-    this.clock.charge(instructions);
+    this.clock.retire(instructions);
     if ((this.nonRoot.primary & CPU_BASED.MONITOR_TRAP_FLAG) !== 0) {
       this.#trapFlagDue = true;
       this.#attention = true;

@@ -122,15 +122,15 @@ class AssemblerCore {
     return this.db(text, 0);
   }
 
-  dw(...values: readonly AsmValue[]): this {
+  dw(...values: AsmValue[]): this {
     return this.#data(2, values);
   }
 
-  dd(...values: readonly AsmValue[]): this {
+  dd(...values: AsmValue[]): this {
     return this.#data(4, values);
   }
 
-  dq(...values: readonly AsmValue[]): this {
+  dq(...values: AsmValue[]): this {
     return this.#data(8, values);
   }
 
