@@ -108,7 +108,7 @@ function lift(b: Builder, i: DecodedInstruction): Outcome {
     b.emit("sys", { imm: packSystem(handler, Number(i.ip - b.blockIp), i.length) });
     return "ends";
   }
-  const lifter = lifterOf(mnemonic);
+  const lifter = lifterOf(i.code, mnemonic);
   if (lifter === undefined) {
     b.raiseIf(1n, UD);
     return "missing";

@@ -228,6 +228,7 @@ export const MOVES: Family = {
   [Mnemonic.Movsx]: movsx,
   [Mnemonic.Movsxd]: movsx,
   [Mnemonic.Movdiri]: mov,
+  [Mnemonic.Movnti]: mov,
   [Mnemonic.Lea]: lea,
   [Mnemonic.Xchg]: xchg,
   [Mnemonic.Xadd]: xadd,

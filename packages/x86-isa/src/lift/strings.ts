@@ -1,7 +1,7 @@
-import { Mnemonic } from "../decode/iced.js";
+import { Code, Mnemonic } from "../decode/iced.js";
 import type { MemoryOperand } from "../decode/instruction.js";
 import type { Builder, Size } from "./builder.js";
-import type { Family, Lifter } from "./family.js";
+import type { CodeFamily, Family, Lifter } from "./family.js";
 
 const RAX = 0;
 const RCX = 1;
@@ -86,7 +86,6 @@ const string =
 export const STRINGS: Family = {
   [Mnemonic.Movsb]: string(movs, 1),
   [Mnemonic.Movsw]: string(movs, 2),
-  [Mnemonic.Movsd]: string(movs, 4),
   [Mnemonic.Movsq]: string(movs, 8),
   [Mnemonic.Stosb]: string(stos, 1),
   [Mnemonic.Stosw]: string(stos, 2),
@@ -98,10 +97,15 @@ export const STRINGS: Family = {
   [Mnemonic.Lodsq]: string(lods, 8),
   [Mnemonic.Cmpsb]: string(cmps, 1, true),
   [Mnemonic.Cmpsw]: string(cmps, 2, true),
-  [Mnemonic.Cmpsd]: string(cmps, 4, true),
   [Mnemonic.Cmpsq]: string(cmps, 8, true),
   [Mnemonic.Scasb]: string(scas, 1, true),
   [Mnemonic.Scasw]: string(scas, 2, true),
   [Mnemonic.Scasd]: string(scas, 4, true),
   [Mnemonic.Scasq]: string(scas, 8, true),
+};
+
+/** SSE has instructions of the same name. */
+export const STRING_CODES: CodeFamily = {
+  [Code.Movsd_m32_m32]: string(movs, 4),
+  [Code.Cmpsd_m32_m32]: string(cmps, 4, true),
 };

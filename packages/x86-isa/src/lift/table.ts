@@ -2,14 +2,14 @@ import { ARITHMETIC } from "./arithmetic.js";
 import { BITS } from "./bits.js";
 import { CONTROL } from "./control.js";
 import { DECIMAL } from "./decimal.js";
-import type { Family, Lifter } from "./family.js";
+import type { CodeFamily, Family, Lifter } from "./family.js";
 import { FLAGS } from "./flags.js";
 import { HINTS } from "./hints.js";
 import { MOVES } from "./moves.js";
 import { MULTIPLY } from "./multiply.js";
 import { SHIFTS } from "./shifts.js";
 import { STACK } from "./stack.js";
-import { STRINGS } from "./strings.js";
+import { STRING_CODES, STRINGS } from "./strings.js";
 
 const FAMILIES: readonly Family[] = [
   MOVES,
@@ -25,15 +25,23 @@ const FAMILIES: readonly Family[] = [
   HINTS,
 ];
 
-const lifters = new Map<number, Lifter>();
-for (const family of FAMILIES) {
-  for (const [mnemonic, lifter] of Object.entries(family)) {
-    if (lifters.has(Number(mnemonic))) throw new Error(`mnemonic ${mnemonic} is in two families`);
-    lifters.set(Number(mnemonic), lifter);
+const CODE_FAMILIES: readonly CodeFamily[] = [STRING_CODES];
+
+function index(families: readonly (Family | CodeFamily)[]): ReadonlyMap<number, Lifter> {
+  const lifters = new Map<number, Lifter>();
+  for (const family of families) {
+    for (const [key, lifter] of Object.entries(family)) {
+      if (lifters.has(Number(key))) throw new Error(`instruction ${key} is in two families`);
+      lifters.set(Number(key), lifter);
+    }
   }
+  return lifters;
 }
 
-/** The lifter of an instruction by its iced-x86 `Mnemonic`; undefined where none has been written. */
-export function lifterOf(mnemonic: number): Lifter | undefined {
-  return lifters.get(mnemonic);
+const byMnemonic = index(FAMILIES);
+const byCode = index(CODE_FAMILIES);
+
+/** The lifter of an instruction by its iced-x86 `Code` or `Mnemonic`; undefined where none has been written. */
+export function lifterOf(code: number, mnemonic: number): Lifter | undefined {
+  return byCode.get(code) ?? byMnemonic.get(mnemonic);
 }

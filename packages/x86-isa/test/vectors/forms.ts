@@ -86,6 +86,20 @@ const REG_OR_MEM = new Set<number>([
 ]);
 const STRING = new Set<number>([OpCodeOperandKind.es_rDI, OpCodeOperandKind.seg_rSI]);
 
+/** Every `Code` of the integer set that exists in code of the given size. */
+export function integerCodes(bitness: Bitness): number[] {
+  return Object.keys(Code)
+    .map(Number)
+    .filter((code) => {
+      if (!Number.isInteger(code)) return false;
+      const opCode = CodeExt.opCode(code as Code);
+      // Codes that need an option of the decoder are of processors long gone.
+      const exists = opCode.isInstruction && opCode.isAvailableInMode(bitness) && opCode.decoderOption === 0;
+      opCode.free();
+      return exists && codeInfo(code).features.every((feature) => INTEGER_FEATURES.has(feature));
+    });
+}
+
 export interface FormList {
   readonly forms: readonly Form[];
   readonly excluded: readonly Exclusion[];
@@ -95,16 +109,10 @@ export interface FormList {
 export function listForms(bitness: Bitness): FormList {
   const forms: Form[] = [];
   const excluded: Exclusion[] = [];
-  for (const key of Object.keys(Code)) {
-    const code = Number(key);
-    if (!Number.isInteger(code)) continue;
+  for (const code of integerCodes(bitness)) {
     const opCode = CodeExt.opCode(code as Code);
     const kinds = Array.from({ length: opCode.opCount }, (_, n) => opCode.opKind(n));
-    const exists = opCode.isInstruction && opCode.isAvailableInMode(bitness);
-    const plain = opCode.decoderOption === 0;
     opCode.free();
-    const { features } = codeInfo(code);
-    if (!exists || !plain || !features.every((feature) => INTEGER_FEATURES.has(feature))) continue;
     const name = Code[code] ?? "";
     const reason = exclusion(code, bitness);
     if (reason !== undefined) {
