@@ -1,10 +1,13 @@
 import {
+  CR0,
+  EFER,
   ENGINE_FIELD,
   GuestException,
   InstructionStream,
   LEAVE,
   LOOKUP_ENTRY_BYTES,
   MAX_INSTRUCTION_BYTES,
+  RFLAGS,
   WILL_WRITE,
   decodeUop,
   generateInterpreter,
@@ -40,8 +43,14 @@ const SLOT_RIP = slot("rip");
 const SLOT_FUEL = slot("fuel");
 const SLOT_CURRENT_RIP = slot("currentRip");
 const SLOT_NEXT_RIP = slot("nextRip");
+const SLOT_FLAGS_REST = slot("flagsRest");
+const SLOT_INTERRUPTIBILITY = slot("interruptibility");
 const SLOT_CS_BASE = slot("cs.base");
 const SLOT_CS_LIMIT = slot("cs.limit");
+
+const RF = Number(RFLAGS.RF);
+/** Blocking by STI and by MOV SS. */
+const SHADOW = 3;
 
 const PAGE_BYTES = 4096;
 const LOOKUP_ENTRIES = 16_384;
@@ -50,6 +59,17 @@ const CODE_WINDOW = 512;
 /** High word of a memory row's constant. */
 const ACCESS_STACK = 1;
 const ACCESS_SYSTEM = 2;
+
+/** Words of the state that decide about code mode and code addresses, with the bits of them that do. */
+const MODE_WORDS: readonly (readonly [word: number, mask: number])[] = [
+  [slot("cr0") >> 2, Number(CR0.PE)],
+  [slot("efer") >> 2, Number(EFER.LMA)],
+  [SLOT_FLAGS_REST >> 2, Number(RFLAGS.VM)],
+  ...(["cs", "ds", "es", "ss"] as const).flatMap((name) => {
+    const base = slot(`${name}.base`) >> 2;
+    return [base, base + 2, base + 3].map((word) => [word, -1] as const);
+  }),
+];
 
 /** A code mode with the numbers that it goes by. */
 interface ModeEntry {
@@ -89,7 +109,12 @@ export class Interpreter implements FastPath {
   #tagGeneration = -1;
   #newestTag = 0;
   #mode: ModeEntry | undefined;
+  #user = false;
+  #tagSingle = false;
+  readonly #signature = new Int32Array(MODE_WORDS.length).fill(-1);
   #single = false;
+  /** RF as it was before the instruction. */
+  #resumeFlag = 0;
   /** What made the slow path fail. */
   #signal: unknown;
   /** Fuel when instructions were last reported as retired. */
@@ -128,8 +153,29 @@ export class Interpreter implements FastPath {
   }
 
   run(budget: number): void {
-    const { state } = this.parts;
-    this.#single = false;
+    const state = this.#state;
+    this.#resumeFlag = state.get32(SLOT_FLAGS_REST) & RF;
+    const shadow = state.get32(SLOT_INTERRUPTIBILITY) & SHADOW;
+    if (this.#resumeFlag === 0 && shadow === 0) {
+      this.#run(budget, false);
+      return;
+    }
+    // Both last for one instruction, which may set either anew; a fault keeps RF as it was.
+    state.set32(SLOT_FLAGS_REST, state.get32(SLOT_FLAGS_REST) & ~RF);
+    let completed = false;
+    try {
+      completed = this.#run(1, true);
+    } catch (signal) {
+      this.#restoreResumeFlag();
+      throw signal;
+    }
+    if (completed) state.set32(SLOT_INTERRUPTIBILITY, state.get32(SLOT_INTERRUPTIBILITY) & ~shadow);
+  }
+
+  /** Returns whether it got as far as the budget or a system instruction: false after a fault. */
+  #run(budget: number, single: boolean): boolean {
+    const state = this.#state;
+    this.#single = single;
     this.#reported = budget;
     this.#setFuel(budget);
     this.#enterMode();
@@ -138,25 +184,25 @@ export class Interpreter implements FastPath {
         switch (this.#interpret()) {
           case LEAVE.MISS:
           case LEAVE.STOP:
-            if (this.#fuel() === 0) return;
+            if (this.#fuel() === 0) return true;
             if (this.#provide()) break;
             this.#report();
+            this.#restoreResumeFlag();
             this.parts.stepper.step();
             this.#reported = this.#fuel();
-            return;
+            return false;
           case LEAVE.FUEL:
-            if (this.#fuel() === 0) return;
+            if (this.#fuel() === 0) return true;
             this.#single = true;
             this.#enterMode();
             break;
           case LEAVE.SYSTEM:
-            this.#system();
-            return;
+            return this.#system();
           case LEAVE.RAISE: {
             const fault = this.#field(ENGINE_FIELD.fault);
             this.#unwind();
             this.#deliver(new GuestException(fault & 0xff, fault >>> 31 === 1 ? (fault >>> 8) & 0x7f_ffff : undefined));
-            return;
+            return false;
           }
           case LEAVE.ACCESS: {
             const signal = this.#signal;
@@ -164,7 +210,7 @@ export class Interpreter implements FastPath {
             this.#unwind();
             if (!(signal instanceof GuestException)) throw signal;
             this.#deliver(signal);
-            return;
+            return false;
           }
         }
       }
@@ -215,14 +261,20 @@ export class Interpreter implements FastPath {
     this.#setFuel(this.#fuel() + instructions.length - index);
   }
 
+  #restoreResumeFlag(): void {
+    const state = this.#state;
+    if (this.#resumeFlag !== 0) state.set32(SLOT_FLAGS_REST, state.get32(SLOT_FLAGS_REST) | RF);
+  }
+
   #deliver(fault: GuestException): void {
     const state = this.#state;
+    this.#restoreResumeFlag();
     state.set64(SLOT_CURRENT_RIP, state.get64(SLOT_RIP));
     this.#report();
     this.parts.events.exception(fault);
   }
 
-  #system(): void {
+  #system(): boolean {
     const state = this.#state;
     const block = this.#blocks.at(this.#field(ENGINE_FIELD.block));
     const { handler, length } = unpackSystem(decodeUop(this.#view, this.#field(ENGINE_FIELD.uop)).imm);
@@ -238,20 +290,26 @@ export class Interpreter implements FastPath {
       runSystemInstruction(this.parts.machine, handler, instruction);
     } catch (signal) {
       if (!(signal instanceof GuestException)) throw signal;
+      this.#restoreResumeFlag();
       this.parts.events.exception(signal);
-      return;
+      return false;
     }
     state.set64(SLOT_RIP, state.get64(SLOT_NEXT_RIP));
     this.parts.events.retired(1);
+    return true;
   }
 
   // --- finding and translating blocks
 
   /** Set what the interpreter looks blocks and data up by: tag of the code mode, TLB arrays of the privilege. */
   #enterMode(): void {
-    const state = this.#state;
     const { user, tlb } = this.#guest;
-    const mode = codeMode(state, this.parts.feature);
+    const single = this.#single;
+    const unchanged = user === this.#user && single === this.#tagSingle && tlb.generation === this.#tagGeneration;
+    if (!this.#signatureChanged() && unchanged) return;
+    this.#user = user;
+    this.#tagSingle = single;
+    const mode = codeMode(this.#state, this.parts.feature);
     const { bitness, stackBytes, flat, virtual8086, protectedMode } = mode;
     const name = `${bitness},${stackBytes},${flat},${virtual8086},${protectedMode}`;
     let entry = this.#modes.get(name);
@@ -264,8 +322,9 @@ export class Interpreter implements FastPath {
       this.#tags.clear();
       this.#tagGeneration = tlb.generation;
     }
+    const state = this.#state;
     const segment = bitness === 64 ? "" : `${state.get64(SLOT_CS_BASE)},${state.get32(SLOT_CS_LIMIT)}`;
-    const key = `${entry.number},${this.#single},${user},${segment}`;
+    const key = `${entry.number},${single},${user},${segment}`;
     let tag = this.#tags.get(key);
     if (tag === undefined) {
       tag = ++this.#newestTag;
@@ -274,6 +333,22 @@ export class Interpreter implements FastPath {
     this.#setField(ENGINE_FIELD.tag, tag);
     this.#setField(ENGINE_FIELD.readTlb, tlb.arrayOffset(ACCESS_READ, user));
     this.#setField(ENGINE_FIELD.writeTlb, tlb.arrayOffset(ACCESS_WRITE, user));
+  }
+
+  /** Has anything changed that the code mode is made of? Remembers what it is now. */
+  #signatureChanged(): boolean {
+    const { words } = this.#state;
+    const signature = this.#signature;
+    let changed = false;
+    for (let i = 0; i < MODE_WORDS.length; i++) {
+      const [at, mask] = MODE_WORDS[i] as readonly [number, number];
+      const word = (words[at] as number) & mask;
+      if (signature[i] !== word) {
+        signature[i] = word;
+        changed = true;
+      }
+    }
+    return changed;
   }
 
   /** Put the block at RIP into the interpreter's table. False: the stepper has to execute what is there. */
@@ -348,7 +423,7 @@ export class Interpreter implements FastPath {
     if (lifted === undefined || lifted.instructions.length === 0) return undefined;
     if (!this.#blocks.hasRoom(lifted.uops.length)) {
       this.#blocks.clear();
-      this.#tags.clear();
+      this.#tagGeneration = -1;
       this.#enterMode();
     }
     return this.#blocks.add(key, lifted, physical, continued);

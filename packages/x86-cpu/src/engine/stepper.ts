@@ -52,14 +52,9 @@ export class Stepper {
     this.#breakpoints = new Breakpoints(state);
   }
 
-  /** Must the next instruction be executed here? */
+  /** Must the next instruction be executed here? Single-step and breakpoints are no other engine's business. */
   get needed(): boolean {
-    const { state } = this;
-    return (
-      (state.get32(SLOT_FLAGS_REST) & (TF | RF)) !== 0 ||
-      (state.get32(SLOT_INTERRUPTIBILITY) & SHADOW) !== 0 ||
-      this.#breakpoints.enabled
-    );
+    return (this.state.get32(SLOT_FLAGS_REST) & TF) !== 0 || this.#breakpoints.enabled;
   }
 
   /** Execute the instruction at `rip`. A fault goes to the events; a VM exit is thrown on. */

@@ -9,6 +9,9 @@ const ARRAY_WORDS = (TLB_ENTRIES * TLB_ENTRY_BYTES) >> 2;
 const ARRAYS = 6;
 export const TLB_BYTES = ARRAYS * TLB_ENTRIES * TLB_ENTRY_BYTES;
 
+/** Fills that are remembered, so that a flush soon after another touches no more than them. */
+const LOG_ENTRIES = 256;
+
 /** A tag that no linear page has: its low bits are not zero. */
 const INVALID = 0xffff_ffff;
 
@@ -26,6 +29,9 @@ export class Tlb {
    * for as long as this stays.
    */
   generation = 0;
+  /** Word indices of the entries filled since the newest flush; more than fit, and the flush goes over everything. */
+  readonly #filled = new Uint32Array(LOG_ENTRIES);
+  #fillCount = LOG_ENTRIES + 1;
 
   /** @param base offset in `buffer`, a multiple of 16 */
   constructor(
@@ -55,6 +61,8 @@ export class Tlb {
     const at = this.#array(kind, user) + ((low >>> 12) & (TLB_ENTRIES - 1)) * 4;
     const words = this.#words;
     if (kind === ACCESS_FETCH && words[at] !== INVALID) this.generation++;
+    if (this.#fillCount < LOG_ENTRIES) this.#filled[this.#fillCount] = at;
+    this.#fillCount++;
     words[at] = low & ~0xfff;
     words[at + 1] = high;
     words[at + 2] = page + this.ramBase;
@@ -62,8 +70,15 @@ export class Tlb {
 
   /** Drop everything. */
   flush(): void {
+    if (this.#fillCount === 0) return;
     this.generation++;
-    for (let at = 0; at < this.#words.length; at += 4) this.#words[at] = INVALID;
+    const words = this.#words;
+    if (this.#fillCount <= LOG_ENTRIES) {
+      for (let i = 0; i < this.#fillCount; i++) words[this.#filled[i] as number] = INVALID;
+    } else {
+      for (let at = 0; at < words.length; at += 4) words[at] = INVALID;
+    }
+    this.#fillCount = 0;
   }
 
   /** Drop the translations for writes to a host physical page: it has become code. */
