@@ -1,0 +1,5 @@
+import { runGuest } from "./run.js";
+import { traceAllOps } from "./trace.js";
+
+const output = await runGuest(traceAllOps((line) => console.log(line)));
+console.log(`the guest said: ${output.trim()}`);
