@@ -41,6 +41,8 @@ export function updateCpuid(vcpu: KvmVcpu): void {
 
   if (kvm.hostHas(CPUID.XSAVE)) setFeature(version, CPUID.OSXSAVE, readCr4(vcpu, CR4.OSXSAVE) !== 0n);
   if (vcpu.lapic) {
+    // Clear while IA32_APIC_BASE disables the APIC (SDM vol. 3, "Enabling or Disabling the Local APIC"); 4.9 leaves it.
+    setFeature(version, CPUID.APIC, vcpu.lapic.hwEnabled);
     vcpu.lapic.timer.modeMask = cpuidHas(vcpu, CPUID.TSC_DEADLINE)
       ? TIMER_MODE.PERIODIC | TIMER_MODE.TSC_DEADLINE
       : TIMER_MODE.PERIODIC;

@@ -1,5 +1,6 @@
 import { APIC_BASE } from "@tapvisor/x86-isa";
 import { KvmError, REQUEST } from "../contract/index.js";
+import { updateCpuid } from "../cpuid/update.js";
 import { injectNmi } from "../events/exceptions.js";
 import { kick, makeRequest } from "../requests.js";
 import type { KvmVcpu } from "../vcpu.js";
@@ -11,6 +12,9 @@ import {
   isReadable,
 } from "./lapic-registers.js"; // prettier-ignore
 import { LapicTimer } from "./lapic-timer.js";
+
+/** Registers of an xAPIC that an x2APIC has not got (SDM vol. 3, "Local APIC Register Address Map Supported by x2APIC"). */
+const X2APIC_ABSENT: ReadonlySet<number> = new Set([APIC.ARBPRI, APIC.DFR, APIC.ICR2]);
 
 /** Events that wait for the vCPU: KVM_APIC_INIT, KVM_APIC_SIPI. */
 const PENDING_INIT = 1;
@@ -133,7 +137,9 @@ export class Lapic {
     }
     // IA32_APIC_BASE[51:12].
     this.baseAddress = Number(value & 0x000fffff_fffff000n);
-    if (changed !== 0n) requestIoapicScan(this.vcpu.vm);
+    if (changed === 0n) return;
+    requestIoapicScan(this.vcpu.vm);
+    if ((changed & APIC_BASE.ENABLE) !== 0n) updateCpuid(this.vcpu);
   }
 
   /** KVM_GET_LAPIC: a copy of the registers. The ID is in xAPIC format whatever the mode. */
@@ -490,7 +496,7 @@ export class Lapic {
       case APIC.ESR:
         return this.x2apic && value !== 0;
       case APIC.SELF_IPI:
-        if (!this.x2apic) return true;
+        if (!this.x2apic || value > VECTOR_MASK) return true;
         return this.write(APIC.ICR, SHORTHAND.SELF | (value & VECTOR_MASK));
       default:
         return true;
@@ -518,7 +524,7 @@ export class Lapic {
 
   /** kvm_x2apic_msr_read: the register's value, or undefined for #GP. */
   readX2apicMsr(offset: number): bigint | undefined {
-    if (!this.x2apic || offset === APIC.DFR || offset === APIC.ICR2) return undefined;
+    if (!this.x2apic || X2APIC_ABSENT.has(offset)) return undefined;
     const low = this.read(offset);
     if (low === undefined) return undefined;
     return offset === APIC.ICR ? BigInt(low) | (BigInt(this.register(APIC.ICR2)) << 32n) : BigInt(low);

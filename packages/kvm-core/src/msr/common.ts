@@ -147,7 +147,7 @@ export function setMsrCommon(vcpu: KvmVcpu, msr: MsrAccess): boolean {
   if (index >= MSR.IA32_X2APIC_BASE && index <= X2APIC_END) {
     return lapic === undefined || lapic.writeX2apicMsr((index - MSR.IA32_X2APIC_BASE) << 4, data);
   }
-  if (isMachineCheckMsr(index)) return setMachineCheckMsr(vcpu, index, data);
+  if (isMachineCheckMsr(index)) return setMachineCheckMsr(vcpu, msr);
   if (WRITE_IGNORED.has(index)) return false;
   if (vcpu.kvm.ops.pmu_ops.is_valid_msr(vcpu, index)) return vcpu.kvm.ops.pmu_ops.set_msr(vcpu, msr);
   if (isLegacyPerformanceMsr(index)) return false;

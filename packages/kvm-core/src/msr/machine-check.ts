@@ -1,5 +1,5 @@
 import { MSR } from "@tapvisor/x86-isa";
-import { KvmError } from "../contract/index.js";
+import { KvmError, type MsrAccess } from "../contract/index.js";
 import type { KvmVcpu } from "../vcpu.js";
 
 /** KVM_MAX_MCE_BANKS. */
@@ -43,7 +43,7 @@ export function getMachineCheckMsr(vcpu: KvmVcpu, msr: number): bigint | undefin
 }
 
 /** set_msr_mce: true = refused. */
-export function setMachineCheckMsr(vcpu: KvmVcpu, msr: number, data: bigint): boolean {
+export function setMachineCheckMsr(vcpu: KvmVcpu, { index: msr, data, hostInitiated }: MsrAccess): boolean {
   const { arch } = vcpu;
   switch (msr) {
     case MSR.IA32_P5_MC_ADDR:
@@ -62,6 +62,8 @@ export function setMachineCheckMsr(vcpu: KvmVcpu, msr: number, data: bigint): bo
       const offset = msr - MSR.IA32_MC0_CTL;
       // IA32_MCi_CTL takes all zeros or all ones; Linux clears bit 10 of one bank on some processors.
       if ((offset & 3) === 0 && data !== 0n && (data | (1n << 10n)) !== ALL_ONES) return true;
+      // A guest can only clear IA32_MCi_STATUS (SDM vol. 3, "IA32_MCi_STATUS MSRs"); 4.9 takes any value.
+      if ((offset & 3) === 1 && data !== 0n && !hostInitiated) return true;
       vcpu.mceBanks[offset] = data;
       return false;
     }

@@ -125,6 +125,7 @@ describe("register access", () => {
     expect(guestWrites(vcpu, MSR.IA32_APIC_BASE, BASE | 0x800n)).toBe(true);
     expect(guestWrites(vcpu, MSR.IA32_APIC_BASE, BASE | 0x400n)).toBe(true);
     expect(guestWrites(vcpu, MSR.IA32_APIC_BASE, BASE)).toBe(false);
+    expect((vcpu.getCpuid2()[0]?.edx ?? 0) & (1 << 9)).toBe(0);
     expect(guestWrites(vcpu, MSR.IA32_APIC_BASE, BASE | 0xc00n)).toBe(true);
     expect(guestWrites(vcpu, MSR.IA32_APIC_BASE, BASE | 0x800n)).toBe(false);
     expect(guestWrites(vcpu, MSR.IA32_APIC_BASE, BASE | 0x801n)).toBe(true);
@@ -139,6 +140,8 @@ describe("register access", () => {
     expect(guestWrites(vcpu, MSR.IA32_X2APIC_APICID, 1n)).toBe(true);
     expect(guestWrites(vcpu, MSR.IA32_X2APIC_TPR, 1n << 32n)).toBe(true);
     expect(guestWrites(vcpu, 0x80e, 0n)).toBe(true);
+    expect(guestWrites(vcpu, MSR.IA32_X2APIC_SELF_IPI, 0x140n)).toBe(true);
+    expect(() => vcpu.getMsrs([0x809])).toThrow(/EINVAL/);
     expect(vcpu.getMsrs([MSR.IA32_X2APIC_LDR])).toEqual([1n]);
     expect(() => vcpu.getMsrs([0x831])).toThrow(/EINVAL: MSR 0x831/);
   });
