@@ -76,6 +76,12 @@ const NOP_WITHOUT_FEATURE: ReadonlySet<number> = new Set([
   Mnemonic.Prefetchit1,
 ]);
 
+/**
+ * SSE and SSE2 count them as theirs, but they touch no register of theirs, and kernels that are built without SSE order
+ * their accesses with them: every processor with Intel 64 has them.
+ */
+const FENCES: ReadonlySet<number> = new Set([Mnemonic.Lfence, Mnemonic.Mfence, Mnemonic.Sfence]);
+
 /** In virtual-8086 mode PUSHF depends on IOPL, elsewhere it is a plain push. */
 const PUSH_FLAGS: ReadonlySet<number> = new Set([Mnemonic.Pushf, Mnemonic.Pushfd, Mnemonic.Pushfq]);
 
@@ -85,6 +91,7 @@ function handlerOf(mode: CodeMode, i: DecodedInstruction): number | undefined {
 }
 
 function available(mode: CodeMode, i: DecodedInstruction): boolean {
+  if (FENCES.has(i.mnemonic)) return true;
   return mode.feature === undefined || codeInfo(i.code).features.every(mode.feature);
 }
 

@@ -7,7 +7,6 @@ import { SEGMENT_RIGHTS, SEGMENT_RIGHTS_DPL_SHIFT } from "../tables/segments.js"
 import { VECTOR } from "../tables/vectors.js";
 import {
   dplOf,
-  isCode,
   isConforming,
   isNull,
   isPresent,
@@ -134,10 +133,11 @@ export function loadFarPointer(index: number): (m: Machine, i: DecodedInstructio
 export function dropInnerSegments(m: Machine, level: number): void {
   const s = m.state;
   for (const name of ["es", "ds", "fs", "gs"] as const) {
-    const { rights, selector } = s.segment(name);
-    const dataOrNonConforming = !isCode(rights) || !isConforming(rights);
-    // A null register is left alone, its base with it: 64-bit code uses the bases of FS and GS.
-    if ((rights & SEGMENT_RIGHTS.UNUSABLE) !== 0 || isNull(selector)) continue;
-    if (dataOrNonConforming && dplOf(rights) < level) s.setSegment(name, nullSegment(0));
+    const segment = s.segment(name);
+    const { rights } = segment;
+    if ((rights & SEGMENT_RIGHTS.UNUSABLE) !== 0 || isNull(segment.selector)) continue;
+    if (isConforming(rights) || dplOf(rights) >= level) continue;
+    // The base stays, and 64-bit code goes on using those of FS and GS.
+    s.setSegment(name, { ...segment, selector: 0, rights: rights | SEGMENT_RIGHTS.UNUSABLE });
   }
 }

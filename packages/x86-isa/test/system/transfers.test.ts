@@ -123,7 +123,7 @@ describe("far CALL and RET", () => {
     expect(m.get("rsp")).toBe(STACK + 8n);
     expect(m.state.segment("ss")).toMatchObject({ selector: SEL.DATA3, rights: 0xc0f3 });
     // What the outer level may not use is dropped.
-    expect(m.state.segment("es").rights).toBe(0x10000);
+    expect(m.state.segment("es")).toMatchObject({ selector: 0, rights: 0x1c093 });
     expect(m.state.segment("ds").selector).toBe(SEL.DATA3);
   });
   it("go through a 64-bit gate with a null SS and 8-byte pushes", () => {
@@ -193,7 +193,7 @@ describe("IRET", () => {
     expect(m.run((a) => a.iretd())).toBe(0x5000n);
     expect(m.get("rsp")).toBe(0x7000n);
     expect(m.state.rflags).toBe(0x3202n);
-    expect(m.state.segment("ds").rights).toBe(0x10000);
+    expect(m.state.segment("ds")).toMatchObject({ selector: 0, rights: 0x1c093 });
     expect(m.log).toEqual(["iret"]);
   });
   it("at CPL 3 changes neither IOPL nor IF", () => {
@@ -213,6 +213,13 @@ describe("IRET", () => {
     expect(m.get("rsp")).toBe(0x7000n);
     expect(m.state.segment("ss").rights).toBe(0x10000);
     expect(m.state.rflags).toBe(0x10202n);
+  });
+  it("to CPL 3 makes GS null but keeps its base", () => {
+    const m = longMachine();
+    m.state.setSegment("gs", { ...m.state.segment("gs"), base: 0xffff_8000_0000_0000n });
+    frame64(m, 0x5000n, BigInt(SEL.CODE64_3), 2n, 0x7000n, BigInt(SEL.DATA3));
+    m.run((a) => a.iretq());
+    expect(m.state.segment("gs")).toMatchObject({ selector: 0, base: 0xffff_8000_0000_0000n, rights: 0x1c093 });
   });
   it("goes to compatibility mode, with a 32-bit stack pointer", () => {
     const m = longMachine();
