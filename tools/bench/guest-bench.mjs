@@ -1,0 +1,123 @@
+import { createMachine } from "../../packages/cli/dist/index.js";
+import { loadLongMode } from "../../packages/sdk/dist/index.js";
+import { Assembler, dword, mem, reg } from "../../packages/x86-isa/dist/index.js";
+
+const { al, dx, eax, ebx, ecx, edx, rax, rbx, rcx, rdi, rdx, r8, r9 } = reg;
+
+const MEMORY = 16 << 20;
+const ADDRESS = 0x10000;
+const BUFFER = 0x20_0000;
+/** A port, and a guest physical address, that nobody answers at. */
+const EMPTY_PORT = 0x2f0;
+const EMPTY_ADDRESS = 0xd000_0000;
+const NS_PER_S = 1e9;
+
+/**
+ * Integer work without an exit, as compilers make it: a sieve's inner loops, hashing with multiplications and rotates,
+ * sums over memory, a recursive call.
+ */
+function integerGuest() {
+  const a = new Assembler(64);
+  a.label("again");
+  a.mov(rdi, BUFFER).mov(ecx, 4096).mov(rax, 0x9e3779b97f4a7c15n);
+  a.label("hash").imul(rax, rax, 0x5bd1e995).rol(rax, 13).xor(rax, rcx);
+  a.mov(mem({ base: rdi, index: rcx, scale: 8 }), rax)
+    .dec(rcx)
+    .jne("hash");
+  a.mov(ecx, 4096).xor(r8, r8).xor(r9, r9);
+  a.label("sum")
+    .mov(rbx, mem({ base: rdi, index: rcx, scale: 8 }))
+    .add(r8, rbx)
+    .test(rbx, 1)
+    .je("even")
+    .inc(r9);
+  a.label("even").dec(rcx).jne("sum");
+  a.mov(ebx, 12).call("fibonacci").jmp("again");
+  // EAX = the EBX-th Fibonacci number.
+  a.label("fibonacci").cmp(ebx, 2).jae("recurse").mov(eax, ebx).ret();
+  a.label("recurse").push(rbx).dec(ebx).call("fibonacci").pop(rbx).push(rax).push(rbx).sub(ebx, 2).call("fibonacci");
+  a.pop(rbx).pop(rdx).add(rax, rdx).ret();
+  return a;
+}
+
+/** The same instruction over and over, and how many instructions a turn of its loop has. */
+function loopOf(prepare, instruction) {
+  const a = new Assembler(64);
+  prepare(a);
+  a.label("again");
+  instruction(a);
+  a.jmp("again");
+  return a;
+}
+
+const EXITS = {
+  CPUID: loopOf(
+    () => undefined,
+    (a) => a.xor(eax, eax).cpuid(),
+  ),
+  "port write": loopOf(
+    (a) => a.mov(dx, EMPTY_PORT),
+    (a) => a.out(dx, al),
+  ),
+  "port read": loopOf(
+    (a) => a.mov(dx, EMPTY_PORT),
+    (a) => a.in(al, dx),
+  ),
+  "MMIO write": loopOf(
+    (a) => a.mov(rbx, EMPTY_ADDRESS),
+    (a) => a.mov(dword(rbx), ecx),
+  ),
+  "MMIO read": loopOf(
+    (a) => a.mov(rbx, EMPTY_ADDRESS),
+    (a) => a.mov(edx, dword(rbx)),
+  ),
+};
+
+/** Let a guest run for some seconds: guest instructions, and seconds. */
+async function runFor(guest, seconds, instructionsAtATime) {
+  const machine = createMachine({ memorySize: MEMORY });
+  machine.load(loadLongMode(guest.assemble(ADDRESS).bytes, { memorySize: MEMORY, address: ADDRESS }));
+  const slice = async () => {
+    const { stop } = await machine.run({ maxInstructions: instructionsAtATime });
+    if (stop !== "budget") throw new Error(`bench: the guest ended with ${stop}`);
+  };
+  // Warm up: compile what is hot.
+  for (let i = 0; i < 3; i++) await slice();
+  const first = machine.instructions;
+  const start = process.hrtime.bigint();
+  let elapsed = 0;
+  while (elapsed < seconds) {
+    await slice();
+    elapsed = Number(process.hrtime.bigint() - start) / NS_PER_S;
+  }
+  const instructions = machine.instructions - first;
+  machine.dispose();
+  return { instructions, seconds: elapsed };
+}
+
+export async function mipsBench() {
+  const { instructions, seconds } = await runFor(integerGuest(), 3, 1_000_000);
+  console.log(`integer guest: ${(instructions / seconds / 1e6).toFixed(1)} million instructions a second`);
+}
+
+/** The most that a CPUID exit may take. */
+const CPUID_LIMIT_US = 3;
+
+export async function exitsBench() {
+  console.log("exits");
+  console.log(`${"kind".padEnd(16)}${"exits/s".padStart(12)}${"us".padStart(8)}`);
+  for (const [kind, guest] of Object.entries(EXITS)) {
+    const loop = kind === "CPUID" ? 3 : 2;
+    const { instructions, seconds } = await runFor(guest, 2, 30_000);
+    const exits = instructions / loop;
+    const us = (seconds / exits) * 1e6;
+    const exceeded = kind === "CPUID" && us > CPUID_LIMIT_US;
+    if (exceeded) process.exitCode = 1;
+    const note = kind === "CPUID" ? `  limit ${CPUID_LIMIT_US} us${exceeded ? " EXCEEDED" : ""}` : "";
+    console.log(
+      `${kind.padEnd(16)}${Math.round(exits / seconds)
+        .toString()
+        .padStart(12)}${us.toFixed(2).padStart(8)}${note}`,
+    );
+  }
+}
