@@ -164,5 +164,5 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer }: Proce
     charge: (cycles) => clock.charge(cycles),
   });
   const operation = new VmxOperation(ram, capabilities, physicalAddressBits);
-  return new Processor({ ...parts, vmx: { capabilities, operation, worldSwitch } });
+  return new Processor({ ...parts, vmx: { capabilities, operation, worldSwitch, retired: () => events.total } });
 }

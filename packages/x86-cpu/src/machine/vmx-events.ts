@@ -67,6 +67,8 @@ export class VmxEvents implements GuestEvents {
   /** A VM exit by the monitor trap flag is due before the next instruction. */
   #trapFlagDue = false;
   #machine: Machine | undefined;
+  /** Instructions that have retired in non-root operation since the processor exists. */
+  total = 0;
 
   constructor(
     private readonly state: CpuState,
@@ -127,6 +129,7 @@ export class VmxEvents implements GuestEvents {
 
   retired(instructions: number): void {
     if (instructions === 0) return;
+    this.total += instructions;
     this.clock.retire(instructions);
     if ((this.nonRoot.primary & CPU_BASED.MONITOR_TRAP_FLAG) !== 0) {
       this.#trapFlagDue = true;

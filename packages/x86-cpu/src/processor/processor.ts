@@ -81,6 +81,8 @@ export interface ProcessorParts {
     readonly capabilities: VmxCapabilities;
     readonly operation: VmxOperation;
     readonly worldSwitch: WorldSwitch;
+    /** Instructions that have retired in non-root operation. */
+    readonly retired: () => number;
   };
 }
 
@@ -123,6 +125,11 @@ export class Processor {
   /** The architectural state that the guest runs on, and that root mode shares in part. */
   get state(): CpuState {
     return this.#state;
+  }
+
+  /** Guest instructions that have retired on this processor. */
+  get retired(): number {
+    return this.parts.vmx?.retired() ?? 0;
   }
 
   // --- root mode
