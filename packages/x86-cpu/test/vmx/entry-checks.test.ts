@@ -275,7 +275,7 @@ const GUEST: Readonly<Record<string, Break>> = {
   "the base of IDTR is canonical": (g) => g.write("GUEST_IDTR_BASE", NOT_CANONICAL),
   "the limit of IDTR has 16 bits": (g) => g.write("GUEST_IDTR_LIMIT", 0x10000),
   "RIP has 32 bits outside 64-bit code": prot((g) => g.write("GUEST_RIP", 1n << 32n)),
-  "RIP is canonical in 64-bit code": (g) => g.write("GUEST_RIP", NOT_CANONICAL),
+  "bits of RIP past the linear-address width are alike in 64-bit code": (g) => g.write("GUEST_RIP", 1n << 48n),
   "reserved bits of RFLAGS are clear, and bit 1 is set": (g) => g.write("GUEST_RFLAGS", 0),
   "virtual-8086 mode needs protected mode outside IA-32e mode": (g) => v86(g),
   "an external interrupt is injected only with RFLAGS.IF": (g) => g.write("VM_ENTRY_INTR_INFO_FIELD", INTR(0, 0x20)),
@@ -396,6 +396,15 @@ describe("VM entry", () => {
     expect(guest.run()).toBeGreaterThan(EXIT_REASON_ENTRY_FAILURE);
     guest.write("GUEST_RFLAGS", 2);
     expect(guest.run()).toBe(EXIT_REASON.HLT);
+  });
+
+  it("accepts a RIP just past the canonical addresses, where the first fetch raises #GP", () => {
+    const guest = new Guest();
+    guest.write("GUEST_RIP", NOT_CANONICAL);
+    guest.write("EXCEPTION_BITMAP", 1 << 13);
+    expect(guest.run()).toBe(EXIT_REASON.EXCEPTION_NMI);
+    expect(guest.read("VM_EXIT_INTR_INFO")).toBe(0x80000b0dn);
+    expect(guest.read("GUEST_RIP")).toBe(NOT_CANONICAL);
   });
 
   it("reads IA32_VMX_BASIC as the revision that a region needs", () => {

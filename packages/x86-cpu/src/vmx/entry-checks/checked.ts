@@ -85,6 +85,12 @@ export class Checked {
     return top !== 0 && top !== -1;
   }
 
+  /** The bits of the 64-bit field past the linear-address width are not all alike. */
+  unlikePastLinear(field: number): boolean {
+    const top = ((this.words[field + 1] as number) | 0) >> (this.#canonicalShift + 1);
+    return top !== 0 && top !== -1;
+  }
+
   /** The 64-bit field has bits past the physical-address width. */
   pastPhysical(field: number): boolean {
     return (this.words[field + 1] as number) >>> this.#physicalShift !== 0;
