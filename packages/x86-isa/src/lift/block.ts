@@ -90,9 +90,6 @@ function handlerOf(mode: CodeMode, i: DecodedInstruction): number | undefined {
   return systemHandlerId(i);
 }
 
-/** They order memory for any software, and come with the 64-bit architecture rather than with the registers of SSE. */
-const FENCES: ReadonlySet<number> = new Set([Mnemonic.Lfence, Mnemonic.Mfence, Mnemonic.Sfence]);
-
 function available(mode: CodeMode, i: DecodedInstruction): boolean {
   if (FENCES.has(i.mnemonic)) return true;
   return mode.feature === undefined || codeInfo(i.code).features.every(mode.feature);
