@@ -1,4 +1,4 @@
-import { CpuState, slot, type Bitness, type GuestException, type Machine } from "@tapvisor/x86-isa";
+import { CpuState, GuestException, slot, VECTOR, type Bitness, type Machine } from "@tapvisor/x86-isa";
 import { CODE, CODE_OFFSET, DATA_END, DATA_START, WINDOW, type Case } from "../../../x86-isa/test/vectors/cases.js";
 import { startIp, type Origin, type Outcome } from "../../../x86-isa/test/vectors/format.js";
 import { outcomeOf, setUpState } from "../../../x86-isa/test/vectors/machine.js";
@@ -15,6 +15,10 @@ const PAGE = 4096;
 const CODE_PAGE = 0x8000;
 const TABLES = 0x10_000;
 const USER_PAGE = 7;
+
+const refuse = (): never => {
+  throw new GuestException(VECTOR.UD);
+};
 
 /** A processor in user mode with the recorder's pages mapped, and nothing else. */
 export class VectorRig implements GuestEvents {
@@ -33,13 +37,18 @@ export class VectorRig implements GuestEvents {
     this.state = new CpuState(buffer, PROCESSOR_AREA.state);
     const pager = new Pager(this.state, ram, { physicalAddressBits: 46, page1Gb: true }, IDENTITY);
     this.guest = new GuestMemory(this.state, ram, pager, new Tlb(buffer, PROCESSOR_AREA.tlb, ram.base));
-    const machine = {
+    const offered: Partial<Machine> = {
       state: this.state,
       load: this.guest.load.bind(this.guest),
       store: this.guest.store.bind(this.guest),
+      probe: this.guest.probe.bind(this.guest),
       pause: () => undefined,
       modeChanged: () => this.guest.modeChanged(),
-    } as unknown as Machine;
+    };
+    // A system instruction that a case runs into by chance raises #UD.
+    const machine = new Proxy(offered, {
+      get: (target, name: keyof Machine) => target[name] ?? refuse,
+    }) as Machine;
     const feature = (): boolean => true;
     this.stepper = new Stepper(this.state, this.guest, machine, this, feature);
     const parts = { memory: this.memory, processor: 0, state: this.state, guest: this.guest, machine, events: this };
