@@ -306,22 +306,28 @@ export class Builder {
 
   // --- memory ---
 
-  /** The effective address (offset in its segment) of a memory operand, cut to the address size. */
-  effectiveAddress(memory: MemoryOperand): Value {
+  /**
+   * The effective address (offset in its segment) of a memory operand, cut to the address size: in a slot of its own, in
+   * a register that it equals, or a constant.
+   *
+   * @param into where to put it if it has to be computed and is not cut
+   */
+  effectiveAddress(memory: MemoryOperand, into?: number): Value {
     const { displacement, addressSize } = memory;
+    const result = (): number => (addressSize === 8 ? into : undefined) ?? this.temp();
     if (isInstructionPointer(memory.base)) {
-      const d = this.temp();
+      const d = result();
       this.emit("ripadd", { d, imm: displacement - this.blockIp });
-      return addressSize === 8 ? d : this.zeroExtend(d, addressSize);
+      return this.zeroExtend(d, addressSize);
     }
     const base = memory.base === NO_REGISTER ? undefined : this.readRegister(memory.base);
     const index = memory.index === NO_REGISTER ? undefined : this.#indexValue(memory.index);
     if (index === undefined) {
       if (base === undefined) return BigInt.asUintN(addressSize * 8, displacement);
       if (displacement === 0n) return this.zeroExtend(base, addressSize);
-      return this.#sum(base, displacement, addressSize);
+      return this.#sum(base, displacement, addressSize, result());
     }
-    const d = this.temp();
+    const d = result();
     this.emit(`lea${memory.scale}`, { d, a: base ?? this.slot(0n), b: index, imm: displacement });
     return this.zeroExtend(d, addressSize);
   }
@@ -333,8 +339,7 @@ export class Builder {
     return part?.size === 1 ? this.unary("zx8", value) : value;
   }
 
-  #sum(base: number, displacement: bigint, addressSize: 2 | 4 | 8): number {
-    const d = this.temp();
+  #sum(base: number, displacement: bigint, addressSize: 2 | 4 | 8, d = this.temp()): number {
     this.emit(`addi${addressSize * 8}nf`, { d, a: base, imm: displacement });
     return d;
   }
@@ -426,11 +431,29 @@ export class Builder {
     return this.load(this.linear(SEGMENT_SS, offset, size, false), size);
   }
 
+  /** Where a stack offset relative to the stack pointer lies, before the stack pointer moves. */
+  #stackAddress(bytes: bigint, size: Size, write: boolean): Address {
+    if (this.mode.bitness === 64) return { slot: this.register(RSP), displacement: bytes, stack: true };
+    return this.linear(SEGMENT_SS, this.stackOffset(bytes), size, write);
+  }
+
+  /** Add to the stack pointer. */
+  moveStackPointer(bytes: bigint): void {
+    const d = this.register(RSP);
+    const { stackBytes } = this.mode;
+    if (stackBytes === 2) this.setStackPointer(this.stackOffset(bytes));
+    else this.emit(`addi${stackBytes * 8}nf`, { d, a: d, imm: bytes });
+  }
+
+  /** Load what is on top of the stack, into a new scratch slot or `d`. */
+  loadTop(size: Size, d?: number): number {
+    return this.load(this.#stackAddress(0n, size, false), size, false, d ?? this.temp());
+  }
+
   push(size: Size, value: Value): void {
     const source = this.slot(value);
-    const top = this.stackOffset(-BigInt(size));
-    this.storeStack(top, size, source);
-    this.setStackPointer(top);
+    this.store(this.#stackAddress(-BigInt(size), size, true), size, source);
+    this.moveStackPointer(-BigInt(size));
   }
 
   // --- instruction pointer ---

@@ -65,9 +65,9 @@ const ret: Lifter = (b) => {
   const size = branchSize(b);
   const operand = b.instruction.operands[0];
   const released = operand?.kind === "immediate" ? operand.value : 0n;
-  const target = b.loadStack(b.stackOffset(0n), size);
+  const target = b.loadTop(size);
   checkTarget(b, target);
-  b.setStackPointer(b.stackOffset(BigInt(size) + released));
+  b.moveStackPointer(BigInt(size) + released);
   b.jumpTo(target);
 };
 

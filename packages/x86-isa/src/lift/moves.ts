@@ -63,7 +63,10 @@ const movsx: Lifter = (b) => {
 const lea: Lifter = (b, i) => {
   const destination = b.operand(0);
   if (i.memory === undefined || destination.kind !== "register") throw new RangeError("LEA needs memory");
-  b.writeRegister(destination.register, b.effectiveAddress(i.memory));
+  const size = b.sizeOf(destination);
+  const d = b.slot(b.readRegister(destination.register));
+  const address = b.effectiveAddress(i.memory, size === 8 ? d : undefined);
+  if (address !== d) b.writeRegister(destination.register, address);
 };
 
 const xchg: Lifter = (b) => {

@@ -29,20 +29,26 @@ const push: Lifter = (b) => {
 const pop: Lifter = (b) => {
   const operand = b.operand(0);
   const size = stackOperandSize(b);
-  const value = b.loadStack(b.stackOffset(0n), size);
-  const top = b.stackOffset(BigInt(size));
   if (operand.kind === "memory") {
+    const value = b.loadTop(size);
     // An address through the stack pointer sees it after the increment (SDM vol. 2, "POP").
     const old = b.copy(b.register(RSP));
-    b.setStackPointer(top);
-    const offset = b.effectiveAddress(operand);
+    b.moveStackPointer(BigInt(size));
+    const offset = b.copy(b.effectiveAddress(operand));
     const next = b.copy(b.register(RSP));
     b.move(b.register(RSP), old);
     b.store(b.linear(operand.segment, offset, size, true), size, value);
     b.move(b.register(RSP), next);
   } else if (operand.kind === "register") {
+    const whole = b.wholeRegister(operand.register);
+    if (whole !== undefined && whole !== b.register(RSP)) {
+      b.loadTop(size, whole);
+      b.moveStackPointer(BigInt(size));
+      return;
+    }
     // POP into the stack pointer: what was popped wins over the increment.
-    b.setStackPointer(top);
+    const value = b.loadTop(size);
+    b.moveStackPointer(BigInt(size));
     b.writeRegister(operand.register, value);
   }
 };
