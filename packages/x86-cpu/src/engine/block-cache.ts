@@ -3,7 +3,9 @@ import {
   UOP_BYTES,
   encodeUop,
   encodeUops,
+  unpackSystem,
   uopNumber,
+  type DecodedInstruction,
   type LiftedBlock,
   type Uop,
 } from "@tapvisor/x86-isa";
@@ -23,6 +25,25 @@ export interface Block {
   readonly continued: number | undefined;
   /** Bytes that lie in the first page. */
   readonly bytesInFirst: number;
+  readonly system: SystemInstruction | undefined;
+}
+
+/** The system instruction that a block consists of. */
+export interface SystemInstruction {
+  readonly handler: number;
+  readonly instruction: DecodedInstruction;
+  readonly length: number;
+  /** What the low word of RIP is cut by after it. */
+  readonly ripMask: number;
+  readonly long: boolean;
+}
+
+function systemInstruction({ system, uops, instructions, mode }: LiftedBlock): SystemInstruction | undefined {
+  const [uop] = uops;
+  const instruction = instructions[0]?.instruction;
+  if (!system || uop === undefined || instruction === undefined) return undefined;
+  const { handler, length } = unpackSystem(uop.imm);
+  return { handler, instruction, length, ripMask: mode.bitness === 16 ? 0xffff : -1, long: mode.bitness === 64 };
 }
 
 /** Where a block is looked for: its first byte, the code mode, and whether it is cut to one instruction. */
@@ -85,7 +106,8 @@ export class BlockCache {
   add(key: BlockKey, lifted: LiftedBlock, physical: number, continued: number | undefined): Block {
     const address = this.#top;
     const bytesInFirst = Math.min(lifted.length, PAGE_BYTES - (physical % PAGE_BYTES));
-    const block: Block = { address, lifted, physical, continued, bytesInFirst };
+    const system = systemInstruction(lifted);
+    const block: Block = { address, lifted, physical, continued, bytesInFirst, system };
     this.#view.setUint32(address, lifted.instructions.length, true);
     this.#top = encodeUops(lifted.uops, this.#view, address + BLOCK_HEADER_BYTES);
     const old = this.#blocks.get(key);

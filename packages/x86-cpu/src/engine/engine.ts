@@ -10,8 +10,10 @@ export interface FastPath {
   /**
    * Run from `rip` until at most `budget` instructions have retired, a system instruction has been executed, or a
    * fault has gone to the events. Retired instructions are reported to the events. `rip` is exact on return, and when it throws.
+   *
+   * @returns false if the guest has left non-root operation; where that is an event's doing, `VM_EXIT` is thrown
    */
-  run(budget: number): void;
+  run(budget: number): boolean;
 }
 
 /** The run loop of a guest: from VM entry to VM exit. */
@@ -27,22 +29,23 @@ export class Engine {
   /** Run until the guest leaves non-root operation. */
   run(): void {
     try {
-      for (;;) this.#advance();
+      while (this.#advance());
     } catch (signal) {
       if (signal !== VM_EXIT) throw signal;
     }
   }
 
-  #advance(): void {
+  #advance(): boolean {
     const { state, events, stepper, fastPath } = this;
     if (events.attention) events.boundary();
     if (state.get32(SLOT_ACTIVITY) !== 0) {
       events.idle();
-      return;
+      return true;
     }
     const budget = events.budget();
     if (budget < 1) events.boundary();
     else if (fastPath === undefined || stepper.needed) stepper.step();
-    else fastPath.run(budget);
+    else return fastPath.run(budget);
+    return true;
   }
 }

@@ -9,14 +9,12 @@ import {
   MAX_INSTRUCTION_BYTES,
   RFLAGS,
   WILL_WRITE,
-  decodeUop,
   generateInterpreter,
   isCanonical,
   liftBlock,
   lookupIndex,
   runSystemInstruction,
   slot,
-  unpackSystem,
   type AccessSize,
   type CodeMode,
   type CpuState,
@@ -24,6 +22,7 @@ import {
   type MemoryAccess,
 } from "@tapvisor/x86-isa";
 import type { GuestMemory } from "../machine/guest-memory.js";
+import { VM_EXIT } from "../machine/vm-exit.js";
 import { PROCESSOR_AREA, type MachineMemory } from "../memory/machine-memory.js";
 import {
   ACCESS_FETCH,
@@ -71,6 +70,10 @@ const MODE_WORDS: readonly (readonly [word: number, mask: number])[] = [
   }),
 ];
 
+/** How a run ended: nothing stands in the way of the next one, a fault has been delivered, or the guest has left. */
+const OUTCOME = { COMPLETED: 0, FAULT: 1, EXIT: 2 } as const;
+type Outcome = (typeof OUTCOME)[keyof typeof OUTCOME];
+
 /** A code mode with the numbers that it goes by. */
 interface ModeEntry {
   readonly mode: CodeMode;
@@ -115,6 +118,8 @@ export class Interpreter implements FastPath {
   #single = false;
   /** RF as it was before the instruction. */
   #resumeFlag = 0;
+  /** A fetch made the guest leave non-root operation. */
+  #fetchExit = false;
   /** What made the slow path fail. */
   #signal: unknown;
   /** Fuel when instructions were last reported as retired. */
@@ -152,72 +157,75 @@ export class Interpreter implements FastPath {
     this.#interpret = instance.exports["run"] as () => number;
   }
 
-  run(budget: number): void {
+  run(budget: number): boolean {
     const state = this.#state;
     this.#resumeFlag = state.get32(SLOT_FLAGS_REST) & RF;
     const shadow = state.get32(SLOT_INTERRUPTIBILITY) & SHADOW;
-    if (this.#resumeFlag === 0 && shadow === 0) {
-      this.#run(budget, false);
-      return;
-    }
-    // Both last for one instruction, which may set either anew; a fault keeps RF as it was.
+    if (this.#resumeFlag === 0 && shadow === 0) return this.#run(budget, false) !== OUTCOME.EXIT;
+    // Both last for one instruction, which may set either anew; one that does not complete keeps RF as it was.
     state.set32(SLOT_FLAGS_REST, state.get32(SLOT_FLAGS_REST) & ~RF);
-    let completed = false;
-    try {
-      completed = this.#run(1, true);
-    } catch (signal) {
+    const outcome = this.#run(1, true);
+    if (outcome === OUTCOME.EXIT) {
       this.#restoreResumeFlag();
-      throw signal;
+      return false;
     }
-    if (completed) state.set32(SLOT_INTERRUPTIBILITY, state.get32(SLOT_INTERRUPTIBILITY) & ~shadow);
+    if (outcome === OUTCOME.COMPLETED) {
+      state.set32(SLOT_INTERRUPTIBILITY, state.get32(SLOT_INTERRUPTIBILITY) & ~shadow);
+    }
+    return true;
   }
 
-  /** Returns whether it got as far as the budget or a system instruction: false after a fault. */
-  #run(budget: number, single: boolean): boolean {
-    const state = this.#state;
+  #run(budget: number, single: boolean): Outcome {
     this.#single = single;
     this.#reported = budget;
     this.#setFuel(budget);
     this.#enterMode();
-    try {
-      for (;;) {
-        switch (this.#interpret()) {
-          case LEAVE.MISS:
-          case LEAVE.STOP:
-            if (this.#fuel() === 0) return true;
-            if (this.#provide()) break;
-            this.#report();
-            this.#restoreResumeFlag();
-            this.parts.stepper.step();
-            this.#reported = this.#fuel();
-            return false;
-          case LEAVE.FUEL:
-            if (this.#fuel() === 0) return true;
-            this.#single = true;
-            this.#enterMode();
-            break;
-          case LEAVE.SYSTEM:
-            return this.#system();
-          case LEAVE.RAISE: {
-            const fault = this.#field(ENGINE_FIELD.fault);
-            this.#unwind();
-            this.#deliver(new GuestException(fault & 0xff, fault >>> 31 === 1 ? (fault >>> 8) & 0x7f_ffff : undefined));
-            return false;
+    for (;;) {
+      switch (this.#interpret()) {
+        case LEAVE.MISS:
+        case LEAVE.STOP:
+          if (this.#fuel() === 0) return this.#boundary(OUTCOME.COMPLETED);
+          if (this.#provide()) break;
+          this.#boundary(OUTCOME.EXIT);
+          if (this.#fetchExit) {
+            this.#fetchExit = false;
+            return OUTCOME.EXIT;
           }
-          case LEAVE.ACCESS: {
-            const signal = this.#signal;
-            this.#signal = undefined;
-            this.#unwind();
-            if (!(signal instanceof GuestException)) throw signal;
-            this.#deliver(signal);
-            return false;
-          }
+          this.#restoreResumeFlag();
+          this.parts.stepper.step();
+          return OUTCOME.FAULT;
+        case LEAVE.FUEL:
+          if (this.#fuel() === 0) return this.#boundary(OUTCOME.COMPLETED);
+          this.#single = true;
+          this.#enterMode();
+          break;
+        case LEAVE.SYSTEM:
+          return this.#system();
+        case LEAVE.RAISE: {
+          const fault = this.#field(ENGINE_FIELD.fault);
+          this.#unwind();
+          return this.#deliver(
+            new GuestException(fault & 0xff, fault >>> 31 === 1 ? (fault >>> 8) & 0x7f_ffff : undefined),
+          );
+        }
+        case LEAVE.ACCESS: {
+          const signal = this.#signal;
+          this.#signal = undefined;
+          this.#unwind();
+          if (signal instanceof GuestException) return this.#deliver(signal);
+          this.#boundary(OUTCOME.EXIT);
+          if (signal === VM_EXIT) return OUTCOME.EXIT;
+          throw signal;
         }
       }
-    } finally {
-      state.set64(SLOT_CURRENT_RIP, state.get64(SLOT_RIP));
-      this.#report();
     }
+  }
+
+  /** RIP is at an instruction that has not begun: report what has retired before it. */
+  #boundary(outcome: Outcome): Outcome {
+    this.#state.copy64(SLOT_RIP, SLOT_CURRENT_RIP);
+    this.#report();
+    return outcome;
   }
 
   // --- what has retired
@@ -266,37 +274,39 @@ export class Interpreter implements FastPath {
     if (this.#resumeFlag !== 0) state.set32(SLOT_FLAGS_REST, state.get32(SLOT_FLAGS_REST) | RF);
   }
 
-  #deliver(fault: GuestException): void {
-    const state = this.#state;
+  #deliver(fault: GuestException): Outcome {
+    this.#boundary(OUTCOME.FAULT);
     this.#restoreResumeFlag();
-    state.set64(SLOT_CURRENT_RIP, state.get64(SLOT_RIP));
-    this.#report();
     this.parts.events.exception(fault);
+    return OUTCOME.FAULT;
   }
 
-  #system(): boolean {
+  #system(): Outcome {
     const state = this.#state;
-    const block = this.#blocks.at(this.#field(ENGINE_FIELD.block));
-    const { handler, length } = unpackSystem(decodeUop(this.#view, this.#field(ENGINE_FIELD.uop)).imm);
-    const instruction = block.lifted.instructions[0]?.instruction;
-    if (instruction === undefined) throw new RangeError("a system instruction is alone in its block");
-    const rip = state.get64(SLOT_RIP);
-    state.set64(SLOT_CURRENT_RIP, rip);
-    state.set64(SLOT_NEXT_RIP, BigInt.asUintN(block.lifted.mode.bitness, rip + BigInt(length)));
+    const { system } = this.#blocks.at(this.#field(ENGINE_FIELD.block));
+    if (system === undefined) throw new RangeError("a system instruction is alone in its block");
+    const { words } = state;
+    const rip = words[SLOT_RIP >> 2] as number;
+    const next = rip + system.length;
+    words[SLOT_NEXT_RIP >> 2] = next & system.ripMask;
+    words[(SLOT_NEXT_RIP >> 2) + 1] =
+      (words[(SLOT_RIP >> 2) + 1] as number) + (system.long && next > 0xffff_ffff ? 1 : 0);
     // It retires when it has completed.
     this.#setFuel(this.#fuel() + 1);
-    this.#report();
+    this.#boundary(OUTCOME.FAULT);
     try {
-      runSystemInstruction(this.parts.machine, handler, instruction);
+      runSystemInstruction(this.parts.machine, system.handler, system.instruction);
     } catch (signal) {
+      // Returned rather than thrown on: every frame that an exception passes costs as much as the exit itself.
+      if (signal === VM_EXIT) return OUTCOME.EXIT;
       if (!(signal instanceof GuestException)) throw signal;
       this.#restoreResumeFlag();
       this.parts.events.exception(signal);
-      return false;
+      return OUTCOME.FAULT;
     }
-    state.set64(SLOT_RIP, state.get64(SLOT_NEXT_RIP));
+    state.copy64(SLOT_NEXT_RIP, SLOT_RIP);
     this.parts.events.retired(1);
-    return true;
+    return OUTCOME.COMPLETED;
   }
 
   // --- finding and translating blocks
@@ -399,8 +409,9 @@ export class Interpreter implements FastPath {
       const physical = this.#guest.translate(linear, ACCESS_FETCH, privilege);
       return this.parts.memory.ram.contains(physical, 1) ? physical : -1;
     } catch (signal) {
-      if (signal instanceof GuestException) return -1;
-      throw signal;
+      if (signal === VM_EXIT) this.#fetchExit = true;
+      else if (!(signal instanceof GuestException)) throw signal;
+      return -1;
     }
   }
 

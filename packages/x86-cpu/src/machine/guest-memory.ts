@@ -55,11 +55,13 @@ export class GuestMemory {
   /** The CPL or a register that paging depends on has changed. */
   modeChanged(): void {
     const { pager } = this;
-    const before = [pager.form, pager.writeProtect, pager.smep, pager.smap].join();
+    const { form, writeProtect, smep, smap } = pager;
     pager.reload();
     this.#user = cpl(this.state) === 3;
     this.#longMode = pager.form === "4-level";
-    if ([pager.form, pager.writeProtect, pager.smep, pager.smap].join() !== before) this.tlb.flush();
+    const same =
+      pager.form === form && pager.writeProtect === writeProtect && pager.smep === smep && pager.smap === smap;
+    if (!same) this.tlb.flush();
   }
 
   /** Be told of data accesses, or of none any more. */

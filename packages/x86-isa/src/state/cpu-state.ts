@@ -48,6 +48,13 @@ export class CpuState {
     this.words[offset >> 2] = value;
   }
 
+  /** Copy a field of 64 bits to another, without a bigint. */
+  copy64(from: number, to: number): void {
+    const { words } = this;
+    words[to >> 2] = words[from >> 2] as number;
+    words[(to >> 2) + 1] = words[(from >> 2) + 1] as number;
+  }
+
   /** A general register by its encoding, 0 (RAX) to 15 (R15). */
   gpr(index: number): bigint {
     return this.get64(GPR + index * 8);
