@@ -256,6 +256,12 @@ export class VmxEvents implements GuestEvents {
     const length = software ? (words[F.VM_ENTRY_INSTRUCTION_LEN] as number) : 0;
     const coded = (information & INTR_INFO.DELIVER_CODE) !== 0;
     const errorCode = coded ? (words[F.VM_ENTRY_EXCEPTION_ERROR_CODE] as number) : undefined;
+    // Pending debug exceptions survive only a software interrupt or exception in the shadow of MOV SS (SDM vol. 3,
+    // "Delivery of Pending Debug Exceptions after VM Entry").
+    const kept =
+      (type === INTR_TYPE.SOFT_INTR || type === INTR_TYPE.SOFT_EXCEPTION) &&
+      (this.state.get32(SLOT.interruptibility) & MOV_SS) !== 0;
+    if (!kept) this.state.set64(SLOT.pendingDebug, 0n);
     const returnRip = this.state.get64(SLOT.rip) + BigInt(length);
     this.#deliver({ vector, type: type as InterruptionType, errorCode, returnRip }, information, length);
     if (type === INTR_TYPE.NMI_INTR) this.#blockNmis();
