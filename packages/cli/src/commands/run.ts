@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { basename } from "node:path";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import type { Interceptor, OpName } from "@tapvisor/kvm-core";
 import { IMAGE_FORMATS, loadImage, type ImageFormat, type LoadOptions } from "@tapvisor/sdk";
 import {
@@ -28,7 +28,7 @@ interface RunFlags {
   readonly format?: ImageFormat;
   readonly trace?: readonly OpName[];
   readonly maxInstructions?: number;
-  readonly plugin: readonly string[];
+  readonly plugin?: readonly string[];
   readonly stats?: boolean;
   readonly report?: string;
 }
@@ -41,7 +41,9 @@ export function runCommand(streams: CommandStreams, finish: (status: number) => 
     .argument("<image>", "Multiboot ELF kernel, boot sector, or raw code")
     .option("--append <text>", "command line of the kernel, after the image's name")
     .option("--initrd <file>", "first Multiboot module")
-    .option("--memory <size>", "guest memory, as 128M or 1G", parseMemory, 128 << 20)
+    .addOption(
+      new Option("--memory <size>", "guest memory, as 128M or 1G").argParser(parseMemory).default(128 << 20, "128M"),
+    )
     .option("--smp <n>", "virtual processors", parseCpus, 1)
     .option("--cpu <profile>", "processor profile; after it, ,vendor=AuthenticAMD for the guest's CPUID", parseCpu)
     .option("--backend <name>", backends.join(" or "), (text: string) => parseChoice("--backend", text, backends))
@@ -78,7 +80,7 @@ async function run(path: string, flags: RunFlags, streams: CommandStreams): Prom
   };
   // All input is checked before a machine is made.
   const guest = loadImage(bytes, options);
-  const plugins = (await Promise.all(flags.plugin.map(loadPlugin))).flat();
+  const plugins = (await Promise.all((flags.plugin ?? []).map(loadPlugin))).flat();
 
   const statistics = flags.stats === true || flags.report !== undefined ? new Statistics() : undefined;
   const interceptors: Interceptor[] = [...plugins];
