@@ -110,7 +110,10 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer }: Proce
     readPdpte,
   };
   const msrs = new MsrFile({ profile, cpuid, capabilities, clock, bootProcessor: id === 0, controls }, state);
-  const flushTlb = (): void => tlb.flush();
+  const flushTlb = (): void => {
+    tlb.flush();
+    ept?.flush();
+  };
   const parts = { id, profile, state, root, cpuid, controls, msrs, interrupts, flushTlb };
   if (capabilities === undefined) return new Processor(parts);
 

@@ -27,6 +27,10 @@ const isReservedType = (type: number): boolean => type === 2 || type === 3 || ty
 const RESERVED_TOP = 0xf8;
 const RESERVED_TABLE = 0x78;
 
+/** Guest-physical pages whose translations are remembered; a power of two. */
+const CACHED_PAGES = 512;
+const PAGE_BYTES = 2 ** PAGE_SHIFT;
+
 /** Rights that an access needs, and its bits of the exit qualification, by kind. */
 const WANTED: Readonly<Record<AccessKind, number>> = {
   [ACCESS_READ]: EPT.READ,
@@ -55,6 +59,15 @@ export interface EptModel {
  * (EPT)").
  */
 export class EptWalker implements SecondStage {
+  /**
+   * Guest-physical mappings (SDM vol. 3, "Information That May Be Cached"): for each guest-physical page the host
+   * physical one, and the accesses that a walk has allowed and set the flags for. INVEPT drops them.
+   */
+  readonly #cachedPage = new Float64Array(CACHED_PAGES).fill(-1);
+  readonly #cachedHost = new Float64Array(CACHED_PAGES);
+  readonly #cachedAccess = new Uint8Array(CACHED_PAGES);
+  #cachedLow = 0;
+  #cachedHigh = 0;
   /** Bits of the high half of an entry that are reserved: those past the physical-address width. */
   readonly #reservedHigh: number;
   readonly #executeOnly: boolean;
@@ -86,12 +99,43 @@ export class EptWalker implements SecondStage {
     return this.#walk(gpa, EPT.READ, OF.PDPTE, 0, 0);
   }
 
+  /** Forget what is remembered of translations. */
+  flush(): void {
+    this.#cachedPage.fill(-1);
+  }
+
   #walk(gpa: number, access: number, of: number, linearLow: number, linearHigh: number): number {
     const vmcs = this.nonRoot.words;
     const eptp = vmcs[F.EPT_POINTER] as number;
     const accessedDirty = (eptp & EPTP.ACCESSED_DIRTY) !== 0;
     // With accessed and dirty flags, an access to a paging-structure entry counts as a write.
     const wanted = of !== OF.LINEAR && accessedDirty ? access | EPT.WRITE : access;
+    if (eptp !== this.#cachedLow || vmcs[F.EPT_POINTER + 1] !== this.#cachedHigh) {
+      this.flush();
+      this.#cachedLow = eptp;
+      this.#cachedHigh = vmcs[F.EPT_POINTER + 1] as number;
+    }
+    const page = Math.floor(gpa / PAGE_BYTES);
+    const slot = page & (CACHED_PAGES - 1);
+    const known = this.#cachedPage[slot] === page;
+    if (known && ((this.#cachedAccess[slot] as number) & wanted) === wanted) {
+      return (this.#cachedHost[slot] as number) + (gpa & (PAGE_BYTES - 1));
+    }
+    // A violation drops what was used of the translation (SDM vol. 3, "Operations that Invalidate Cached Mappings").
+    if (known) this.#cachedPage[slot] = -1;
+    const host = this.#walkTables(gpa, wanted, of, linearLow, linearHigh);
+    const hostPage = host - (host % PAGE_BYTES);
+    const same = known && this.#cachedHost[slot] === hostPage;
+    this.#cachedAccess[slot] = same ? (this.#cachedAccess[slot] as number) | wanted : wanted;
+    this.#cachedPage[slot] = page;
+    this.#cachedHost[slot] = hostPage;
+    return host;
+  }
+
+  #walkTables(gpa: number, wanted: number, of: number, linearLow: number, linearHigh: number): number {
+    const vmcs = this.nonRoot.words;
+    const eptp = vmcs[F.EPT_POINTER] as number;
+    const accessedDirty = (eptp & EPTP.ACCESSED_DIRTY) !== 0;
     const { ram } = this;
     let table = ((eptp & ADDRESS_LOW) >>> 0) + ((vmcs[F.EPT_POINTER + 1] as number) & ADDRESS_HIGH) * TWO_32;
     let rights: number = EPT.RWX;
