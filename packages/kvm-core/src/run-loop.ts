@@ -52,8 +52,9 @@ function vcpuRun(vcpu: KvmVcpu, budgetEnd: number): void {
     // Linux answers with EAGAIN after it slept here; nobody sleeps, so the loop goes on when INIT has come.
     vcpu.lapic?.acceptEvents();
   }
+  vcpu.yielded = false;
   for (;;) {
-    if (processor.tsc() >= budgetEnd) {
+    if (processor.tsc() >= budgetEnd || mayYield(vcpu)) {
       vcpu.exit = { reason: "budget" };
       return;
     }
@@ -72,6 +73,11 @@ function vcpuRun(vcpu: KvmVcpu, budgetEnd: number): void {
       return;
     }
   }
+}
+
+/** The guest spins (kvm_vcpu_on_spin), and another vCPU could have the processor meanwhile. */
+function mayYield(vcpu: KvmVcpu): boolean {
+  return vcpu.yielded && vcpu.vm.vcpus.some((other) => other !== vcpu && isRunnable(other));
 }
 
 /** kvm_vcpu_ready_for_interrupt_injection: user space could deliver a vector by KVM_INTERRUPT now. */

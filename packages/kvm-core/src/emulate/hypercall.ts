@@ -1,6 +1,7 @@
 import { REG } from "../contract/index.js";
 import { makeRequest } from "../requests.js";
 import { REQUEST } from "../contract/index.js";
+import { MODE_MASK, VECTOR_MASK } from "../irqchip/lapic-registers.js";
 import { is64BitMode } from "../registers/control.js";
 import { registerRead, registerReadU32, registerWrite } from "../registers/cache.js";
 import type { KvmVcpu } from "../vcpu.js";
@@ -8,6 +9,8 @@ import type { KvmVcpu } from "../vcpu.js";
 /** Hypercalls (Documentation/virtual/kvm/hypercalls.txt) and what they answer, as 64-bit two's complement. */
 const KVM_HC_VAPIC_POLL_IRQ = 1n;
 const KVM_HC_KICK_CPU = 5n;
+/** Of later kernels: guests call it only where CPUID shows KVM_FEATURE_PV_SEND_IPI, but kvm-unit-tests always. */
+const KVM_HC_SEND_IPI = 10n;
 const KVM_EPERM = -1n;
 const KVM_ENOSYS = -1000n;
 
@@ -30,9 +33,29 @@ export function emulateHypercall(vcpu: KvmVcpu): boolean {
       makeRequest(target, REQUEST.EVENT);
     }
     result = 0n;
+  } else if (nr === KVM_HC_SEND_IPI && vcpu.lapic) {
+    result = sendIpis(vcpu, wide);
   }
   registerWrite(vcpu, REG.RAX, BigInt.asUintN(wide ? 64 : 32, result));
   return true;
+}
+
+/**
+ * kvm_pv_send_ipi: the ICR's low word in RSI to the APICs whose IDs start at RDX, one for each bit of RBX and then RCX.
+ * Answers how many took it.
+ */
+function sendIpis(vcpu: KvmVcpu, wide: boolean): bigint {
+  const cut = (reg: number): bigint => BigInt.asUintN(wide ? 64 : 32, registerRead(vcpu, reg));
+  const wordBits = wide ? 64n : 32n;
+  const bitmap = cut(REG.RBX) | (cut(REG.RCX) << wordBits);
+  const first = registerReadU32(vcpu, REG.RDX);
+  const icr = registerReadU32(vcpu, REG.RSI);
+  let count = 0n;
+  for (const { lapic } of vcpu.vm.vcpus) {
+    if (lapic === undefined || lapic.id < first || ((bitmap >> BigInt(lapic.id - first)) & 1n) === 0n) continue;
+    if (lapic.accept(icr & MODE_MASK, icr & VECTOR_MASK, true, false)) count += 1n;
+  }
+  return count;
 }
 
 /** kvm_vcpu_halt: with the APIC in the kernel the vCPU waits for its interrupt here, otherwise user space is told. */

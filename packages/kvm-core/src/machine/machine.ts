@@ -40,6 +40,8 @@ export interface InputRecord {
 
 /** Cycles between two rounds of the event loop: input waits no longer than that, some milliseconds. */
 const SLICE_CYCLES = 2_000_000;
+/** Cycles of one vCPU's turn where there are others: what spins until another has done something spins no longer. */
+const TURN_CYCLES = 20_000;
 /** Timers in a row that wake nobody: past it, the guest is halted for good, however many are still to come. */
 const MAX_IDLE_TIMERS = 1000;
 
@@ -133,11 +135,7 @@ export class Machine {
       if (before >= end) return { stop: "budget" };
       let idle = true;
       for (const vcpu of this.vm.vcpus) {
-        const quantum = Math.min(scheduler.quantumCycles, until - clock.cycles());
-        if (quantum <= 0) {
-          idle = false;
-          break;
-        }
+        const quantum = Math.min(scheduler.quantumCycles, this.vm.vcpus.length > 1 ? TURN_CYCLES : SLICE_CYCLES);
         const progress = this.#runVcpu(vcpu, quantum, end);
         if (typeof progress === "object") return progress;
         if (progress === "runnable") idle = false;
