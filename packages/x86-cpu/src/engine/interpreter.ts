@@ -18,6 +18,7 @@ import {
   type AccessSize,
   type CodeMode,
   type CpuState,
+  type DecodedInstruction,
   type Machine,
   type MemoryAccess,
 } from "@tapvisor/x86-isa";
@@ -90,6 +91,8 @@ export interface InterpreterParts {
   readonly events: GuestEvents;
   readonly stepper: Stepper;
   readonly feature: (name: string) => boolean;
+  /** Whether the guest leaves at this system instruction for sure, which is then recorded; the rest the machine decides. */
+  readonly exits?: (instruction: DecodedInstruction) => boolean;
 }
 
 /**
@@ -294,6 +297,7 @@ export class Interpreter implements FastPath {
     // It retires when it has completed.
     this.#setFuel(this.#fuel() + 1);
     this.#boundary(OUTCOME.FAULT);
+    if (this.parts.exits?.(system.instruction) === true) return OUTCOME.EXIT;
     try {
       runSystemInstruction(this.parts.machine, system.handler, system.instruction);
     } catch (signal) {

@@ -2,6 +2,7 @@ import { CpuState, slot, type ControlRegisterModel } from "@tapvisor/x86-isa";
 import { Engine } from "../engine/engine.js";
 import { Interpreter } from "../engine/interpreter.js";
 import { Stepper } from "../engine/stepper.js";
+import { EarlyExits } from "../machine/early-exits.js";
 import { GuestMachine } from "../machine/guest-machine.js";
 import { GuestMemory } from "../machine/guest-memory.js";
 import { VmxEvents } from "../machine/vmx-events.js";
@@ -136,6 +137,7 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer }: Proce
   events.attach(machine);
   const feature = decoderFeatures(profile.features);
   const stepper = new Stepper(state, guestMemory, machine, events, feature);
+  const early = new EarlyExits(state, nonRoot);
   const interpreter = new Interpreter({
     memory,
     processor: id,
@@ -145,6 +147,7 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer }: Proce
     events,
     stepper,
     feature,
+    exits: (instruction) => early.take(instruction),
   });
   const engine = new Engine(state, events, stepper, interpreter);
   const worldSwitch = new WorldSwitch({

@@ -107,22 +107,23 @@ const MSR_HIGH_BITS = 1024 * 8;
 const MSR_WRITE_BITS = 2048 * 8;
 
 /** RDMSR and WRMSR: exit outside the ranges of the MSR bitmaps, where a bit is set, and always without bitmaps. */
+export function msrExits(nonRoot: NonRoot, index: number, write: boolean): boolean {
+  if ((nonRoot.primary & CPU_BASED.USE_MSR_BITMAPS) === 0) return true;
+  const base = write ? MSR_WRITE_BITS : 0;
+  if (index <= MSR_LOW_LAST) return nonRoot.bitmap(F.MSR_BITMAP, base + index);
+  const high = index - MSR_HIGH;
+  return high < 0 || high > MSR_LOW_LAST || nonRoot.bitmap(F.MSR_BITMAP, base + MSR_HIGH_BITS + high);
+}
+
 export function interceptMsr(nonRoot: NonRoot, index: number, write: boolean): void {
-  if ((nonRoot.primary & CPU_BASED.USE_MSR_BITMAPS) !== 0) {
-    const base = write ? MSR_WRITE_BITS : 0;
-    const low = index <= MSR_LOW_LAST;
-    const high = index >= MSR_HIGH && index <= MSR_HIGH + MSR_LOW_LAST;
-    if (low && !nonRoot.bitmap(F.MSR_BITMAP, base + index)) return;
-    if (high && !nonRoot.bitmap(F.MSR_BITMAP, base + MSR_HIGH_BITS + (index - MSR_HIGH))) return;
-  }
-  nonRoot.instruction(write ? EXIT_REASON.MSR_WRITE : EXIT_REASON.MSR_READ);
+  if (msrExits(nonRoot, index, write)) nonRoot.instruction(write ? EXIT_REASON.MSR_WRITE : EXIT_REASON.MSR_READ);
 }
 
 const PORTS = 0x10000;
 const BITMAP_B_FIRST = 0x8000;
 
 /** Whether an access to the port exits. */
-function ioExits(nonRoot: NonRoot, port: number, size: number): boolean {
+export function ioExits(nonRoot: NonRoot, port: number, size: number): boolean {
   if ((nonRoot.primary & CPU_BASED.USE_IO_BITMAPS) === 0) {
     return (nonRoot.primary & CPU_BASED.UNCOND_IO_EXITING) !== 0;
   }
@@ -151,15 +152,19 @@ const ADDRESS_SIZE_SHIFT = 7;
 const SEGMENT_SHIFT = 15;
 const ADDRESS_SIZE: Readonly<Record<number, number>> = { 2: 0, 4: 1, 8: 2 };
 
+/** Qualification of IN or OUT. */
+export function ioQualification(port: number, size: number, input: boolean, immediate: boolean): number {
+  const flags = (input ? IO_QUALIFICATION.IN : 0) | (immediate ? IO_QUALIFICATION.IMMEDIATE : 0);
+  return (port * 2 ** IO_QUALIFICATION_PORT_SHIFT + (size - 1)) | 0 | flags;
+}
+
 export function interceptIo(nonRoot: NonRoot, io: IoAccess, instruction: DecodedInstruction): void {
   if (!ioExits(nonRoot, io.port, io.size)) return;
-  let qualification = io.size - 1 + io.port * 2 ** IO_QUALIFICATION_PORT_SHIFT;
-  if (io.input) qualification += IO_QUALIFICATION.IN;
-  if (io.immediate) qualification += IO_QUALIFICATION.IMMEDIATE;
+  let qualification = ioQualification(io.port, io.size, io.input, io.immediate);
   let information = 0;
   if (io.linear !== undefined) {
-    qualification += IO_QUALIFICATION.STRING;
-    if (instruction.rep || instruction.repne) qualification += IO_QUALIFICATION.REP;
+    qualification |= IO_QUALIFICATION.STRING;
+    if (instruction.rep || instruction.repne) qualification |= IO_QUALIFICATION.REP;
     const segment = io.input ? 0 : (instruction.memory?.segment ?? 0);
     information = ((ADDRESS_SIZE[instruction.addressSize] ?? 0) << ADDRESS_SIZE_SHIFT) | (segment << SEGMENT_SHIFT);
     nonRoot.words[F.GUEST_LINEAR_ADDRESS] = lowWord(io.linear);

@@ -72,12 +72,17 @@ export class NonRoot {
 
   /** Exit for the instruction that is being executed. */
   instruction(reason: ExitReason, qualification = 0, qualificationHigh = 0, information = 0): never {
+    this.recordInstruction(reason, qualification, qualificationHigh, information);
+    throw VM_EXIT;
+  }
+
+  /** Write what an exit for the instruction that is being executed reports; the caller sees to it that the guest leaves. */
+  recordInstruction(reason: ExitReason, qualification: number, qualificationHigh: number, information: number): void {
     this.#record(reason, qualification, qualificationHigh);
     const { words: state } = this.state;
     this.words[F.VM_EXIT_INSTRUCTION_LEN] = (state[NEXT_RIP] as number) - (state[CURRENT_RIP] as number);
     this.words[F.VMX_INSTRUCTION_INFO] = information;
     this.intercepted = true;
-    throw VM_EXIT;
   }
 
   /** Exit for an event or condition between instructions. */
