@@ -1,11 +1,9 @@
 /**
  * The one door to the decoder and encoder library iced-x86. Its npm package is CommonJS that reads its WebAssembly file
- * with Node's `fs`; what a bundler for browsers needs instead is the business of this file and of the package's
- * `#iced-x86` import map alone.
+ * with Node's `fs`. The package's import map leads bundlers for browsers to the same code as an ECMAScript module that
+ * carries the WebAssembly file in itself; tools/generate/iced-browser.mjs makes it.
  */
 export {
-  BlockEncoder,
-  BlockEncoderOptions,
   Code,
   CodeExt,
   CpuidFeature,
@@ -13,17 +11,10 @@ export {
   DecoderError,
   DecoderOptions,
   Encoder,
-  FlowControl,
-  Formatter,
-  FormatterSyntax,
   Instruction,
-  MemoryOperand as IcedMemoryOperand,
-  MemorySize,
   MemorySizeExt,
   Mnemonic,
-  OpCodeInfo,
   OpCodeOperandKind,
   OpKind,
   Register,
-  RepPrefixKind,
-} from "iced-x86";
+} from "#iced-x86";

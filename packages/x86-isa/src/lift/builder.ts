@@ -43,9 +43,6 @@ const SEGMENT_FS = 4;
 export const RSP = 4;
 export const RBP = 5;
 
-/** Says that an instruction raises #UD: its form does not exist on this processor or in this mode. */
-export class UndefinedInstruction extends Error {}
-
 /**
  * Writes the micro-operations of one instruction after another. Methods read like the manual's operation sections; what
  * they return are slots or constants.

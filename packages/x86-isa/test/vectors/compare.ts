@@ -1,4 +1,4 @@
-import { Code, Instruction, Mnemonic, CodeExt } from "../../src/decode/iced.js";
+import { Code, Instruction } from "../../src/decode/iced.js";
 import type { Case } from "./cases.js";
 import type { Outcome } from "./format.js";
 import type { Form } from "./forms.js";
@@ -50,13 +50,6 @@ function undefinedAfter(form: Form, c: Case): number {
   const count = shiftCount(form, c);
   if (count === 0) return 0;
   return count === 1 ? mask & ~FLAG.OF : mask;
-}
-
-export function mnemonicOf(code: number): string {
-  const opCode = CodeExt.opCode(code);
-  const name = Mnemonic[opCode.mnemonic] ?? "";
-  opCode.free();
-  return name;
 }
 
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
