@@ -1,6 +1,7 @@
 import {
   GuestException,
   MAX_INSTRUCTION_BYTES,
+  PENDING_DEBUG,
   RFLAGS,
   VECTOR,
   decode,
@@ -23,6 +24,7 @@ const SLOT_CURRENT_RIP = slot("currentRip");
 const SLOT_NEXT_RIP = slot("nextRip");
 const SLOT_FLAGS_REST = slot("flagsRest");
 const SLOT_INTERRUPTIBILITY = slot("interruptibility");
+const SLOT_PENDING_DEBUG = slot("pendingDebug");
 const SLOT_CS_BASE = slot("cs.base");
 const SLOT_CS_LIMIT = slot("cs.limit");
 
@@ -31,7 +33,8 @@ const RF = Number(RFLAGS.RF);
 /** Blocking by STI and by MOV SS, bits of the interruptibility state. */
 const SHADOW = 3;
 const SHADOW_MOV_SS = 2;
-const DR6_BS = 1n << 14n;
+/** Conditions that lie where DR6 has them. */
+const PENDING_CONDITIONS = PENDING_DEBUG.B0 | PENDING_DEBUG.B1 | PENDING_DEBUG.B2 | PENDING_DEBUG.B3 | PENDING_DEBUG.BS;
 
 /**
  * Executes one instruction at a time on the evaluator, with everything that may happen between two instructions:
@@ -93,11 +96,19 @@ export class Stepper {
     this.#traps(flagsBefore, state.get32(SLOT_INTERRUPTIBILITY));
   }
 
-  /** Traps after an instruction; one that blocks by MOV SS delays them (SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks"). */
+  /** Traps after an instruction; one that blocks by MOV SS makes them wait (SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks"). */
   #traps(flagsBefore: number, interruptibility: number): void {
-    let conditions = BigInt(this.#dataHits);
-    if ((flagsBefore & TF) !== 0) conditions |= DR6_BS;
-    if (conditions === 0n || (interruptibility & SHADOW_MOV_SS) !== 0) return;
+    const { state } = this;
+    const pending = BigInt(this.#dataHits) | (state.get64(SLOT_PENDING_DEBUG) & PENDING_CONDITIONS);
+    if ((interruptibility & SHADOW_MOV_SS) !== 0) {
+      // A breakpoint waits for the next instruction. A single-step trap is due after that one anyway, by its own TF.
+      const hit = this.#dataHits === 0 ? 0n : PENDING_DEBUG.ENABLED_BREAKPOINT;
+      state.set64(SLOT_PENDING_DEBUG, pending | hit);
+      return;
+    }
+    const conditions = (flagsBefore & TF) === 0 ? pending : pending | PENDING_DEBUG.BS;
+    if (conditions === 0n) return;
+    state.set64(SLOT_PENDING_DEBUG, 0n);
     this.events.debugTrap(conditions);
   }
 
