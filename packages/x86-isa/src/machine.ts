@@ -1,3 +1,4 @@
+import { StacklessError } from "./stackless-error.js";
 import type { CpuState } from "./state/cpu-state.js";
 import type { DecodedInstruction } from "./decode/instruction.js";
 import type { InterruptEvent } from "./system/event.js";
@@ -99,7 +100,7 @@ export interface Machine {
 }
 
 /** An exception that the guest is to see: #GP, #PF, ... The instruction has done nothing yet. */
-export class GuestException extends Error {
+export class GuestException extends StacklessError {
   /**
    * @param vector number of the exception (SDM vol. 3, "Exception and Interrupt Reference")
    * @param errorCode pushed with it, where the vector has one

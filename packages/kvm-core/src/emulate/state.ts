@@ -1,4 +1,4 @@
-import type { DecodedInstruction, LiftedBlock } from "@tapvisor/x86-isa";
+import { StacklessError, type DecodedInstruction, type LiftedBlock } from "@tapvisor/x86-isa";
 
 /** A read of a device that is done: what it answered is kept until the instruction completes. */
 export interface CompletedRead {
@@ -21,7 +21,7 @@ export type DelayedWrite =
   | { readonly kind: "port"; readonly address: number; readonly data: Uint8Array };
 
 /** Thrown out of the evaluator: a read needs an answer of user space first. */
-export class DeviceReadNeeded extends Error {
+export class DeviceReadNeeded extends StacklessError {
   constructor(
     readonly space: "port" | "memory",
     readonly address: number,
