@@ -63,13 +63,6 @@ export default {
       },
     },
     {
-      name: "no-cycles",
-      comment: "a cycle of modules that are needed at run time depends on who is loaded first",
-      severity: "error",
-      from: { path: ours },
-      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
-    },
-    {
       name: "resolvable",
       severity: "error",
       from: { path: ours },

@@ -21,7 +21,7 @@ export default defineConfig(
     rules: {
       eqeqeq: ["error", "always"],
       "no-var": "error",
-      "prefer-const": "error",
+      "prefer-const": ["error", { ignoreReadBeforeAssign: true }],
       "@typescript-eslint/ban-ts-comment": "error",
       "@typescript-eslint/no-explicit-any": "error",
       "@typescript-eslint/no-non-null-assertion": "error",

@@ -60,10 +60,6 @@ export function isPae(vcpu: KvmVcpu): boolean {
   return readCr4(vcpu, CR4.PAE) !== 0n;
 }
 
-export function isPse(vcpu: KvmVcpu): boolean {
-  return readCr4(vcpu, CR4.PSE) !== 0n;
-}
-
 /** IA-32e mode: EFER.LMA. */
 export function isLongMode(vcpu: KvmVcpu): boolean {
   return (vcpu.arch.efer & EFER.LMA) !== 0n;

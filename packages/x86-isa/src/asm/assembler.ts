@@ -315,7 +315,9 @@ type CoreMember = keyof AssemblerCore;
  * ```
  */
 export type Assembler = {
-  [K in Exclude<CoreMember, "assemble" | "emit" | "db" | "dw" | "dd" | "dq">]: (...parameters: Parameters<AssemblerCore[K]>) => Assembler;
+  [K in Exclude<CoreMember, "assemble" | "emit" | "db" | "dw" | "dd" | "dq">]: (
+    ...parameters: Parameters<AssemblerCore[K]>
+  ) => Assembler;
 } & {
   assemble: AssemblerCore["assemble"];
   emit(mnemonic: MnemonicName, ...operands: readonly AsmOperand[]): Assembler;
