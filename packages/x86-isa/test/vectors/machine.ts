@@ -120,6 +120,9 @@ export function setUpState(state: CpuState, c: Case, bitness: Bitness, origin: O
   });
 }
 
+const before = new Uint8Array(DATA_END - DATA_START);
+const beforeWords = new Uint32Array(before.buffer);
+
 /**
  * The outcome as the recorder would have written it.
  *
@@ -133,11 +136,15 @@ export function outcomeOf(
   vector: number | undefined,
 ): Outcome {
   const changes: [number, number][] = [];
-  for (let i = 0; i < memory.length; i++) {
-    const offset = i + DATA_START - WINDOW;
-    const before = offset >= 0 && offset < c.memory.length ? (c.memory[offset] ?? 0) : 0;
-    const after = memory[i] ?? 0;
-    if (after !== before) changes.push([i + DATA_START, after]);
+  before.set(c.memory, WINDOW - DATA_START);
+  // Words first: nearly all of them are as they were.
+  const words = new Uint32Array(memory.buffer, memory.byteOffset, memory.byteLength >> 2);
+  for (let w = 0; w < words.length; w++) {
+    if (words[w] === beforeWords[w]) continue;
+    for (let i = w * 4; i < w * 4 + 4; i++) {
+      const after = memory[i] ?? 0;
+      if (after !== before[i]) changes.push([i + DATA_START, after]);
+    }
   }
   return {
     vector,
