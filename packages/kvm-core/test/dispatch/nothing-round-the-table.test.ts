@@ -44,6 +44,17 @@ function isSlot(node: ts.Node): node is ts.PropertyAccessExpression {
   );
 }
 
+/** Is the slot only looked at: in a condition, or compared with undefined? */
+function asksFor(parent: ts.Node, slot: ts.Node): boolean {
+  if (ts.isIfStatement(parent)) return parent.expression === slot;
+  if (ts.isConditionalExpression(parent)) return parent.condition === slot;
+  return (
+    ts.isBinaryExpression(parent) &&
+    /^[!=]==$/.test(parent.operatorToken.getText()) &&
+    [parent.left, parent.right].some((side) => side.getText() === "undefined")
+  );
+}
+
 /** Called where it is read, or asked for: whatever else is done with a function out of the table keeps a copy of it. */
 function copiesOf(file: ts.SourceFile): ts.Node[] {
   const copies: ts.Node[] = [];
@@ -51,10 +62,7 @@ function copiesOf(file: ts.SourceFile): ts.Node[] {
     if (isSlot(node)) {
       const { parent } = node;
       const called = ts.isCallExpression(parent) && parent.expression === node;
-      const asked =
-        ts.isBinaryExpression(parent) &&
-        /^[!=]==$/.test(parent.operatorToken.getText()) &&
-        [parent.left, parent.right].some((side) => side.getText() === "undefined");
+      const asked = asksFor(parent, node);
       // A backend fills its own table in hardware_setup.
       const assigned = ts.isBinaryExpression(parent) && parent.operatorToken.kind === ts.SyntaxKind.EqualsToken && parent.left === node; // prettier-ignore
       if (!called && !asked && !assigned) copies.push(parent);
@@ -122,6 +130,8 @@ describe("nothing goes round the call table", () => {
     expect(copies("const { get_msr } = vcpu.kvm.ops;")).toBe(1);
     expect(copies("kvm.ops.get_msr(vcpu, msr); kvm.ops.update_cr8_intercept?.(vcpu, 0, 0);")).toBe(0);
     expect(copies("if (ops.set_hv_timer !== undefined) ops.set_hv_timer(vcpu, 0n);")).toBe(0);
+    expect(copies("if (ops.flush_log_dirty) ops.flush_log_dirty(vm);")).toBe(0);
+    expect(copies("const flush = enabled ? ops.flush_log_dirty : nothing;")).toBe(1);
     const names = new Set(["vmxGetMsr"]);
     expect(usesOf(names, parse("x.ts", "export function vmxGetMsr() {}"))).toHaveLength(0);
     expect(usesOf(names, parse("x.ts", "function handleRdmsr() { return vmxGetMsr(); }"))).toHaveLength(1);
