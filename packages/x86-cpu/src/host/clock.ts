@@ -16,8 +16,6 @@ export class VirtualClock {
   readonly tscKhz: number;
   #cycles = 0;
   #instructions = 0;
-  /** Set while a processor executes: cycles that it has retired since it last reported. */
-  #running: (() => number) | undefined;
 
   /** @param tscKhz frequency of the TSC in kHz */
   constructor(tscKhz: number = TSC_KHZ) {
@@ -28,7 +26,7 @@ export class VirtualClock {
 
   /** Cycles of the invariant TSC since the host started. */
   cycles(): number {
-    return this.#running === undefined ? this.#cycles : this.#cycles + this.#running();
+    return this.#cycles;
   }
 
   /** Nanoseconds since the host started, rounded down. */
@@ -57,14 +55,6 @@ export class VirtualClock {
   advanceTo(ns: number): void {
     const target = this.toCycles(ns);
     if (target > this.#cycles) this.#cycles = target;
-  }
-
-  /**
-   * Follow a processor that executes: `retired` says how many cycles have passed since {@link charge} last heard of
-   * them. `undefined` ends it.
-   */
-  follow(retired: (() => number) | undefined): void {
-    this.#running = retired;
   }
 
   /** The first cycle at which `ns` has been reached. */

@@ -109,6 +109,7 @@ export class VmxEvents implements GuestEvents {
     }
     const information = words[F.VM_ENTRY_INTR_INFO_FIELD] as number;
     if ((information & INTR_INFO.VALID) !== 0) this.#inject(information);
+    else if (this.state.get32(SLOT.activity) >= ACTIVITY.SHUTDOWN) this.state.set64(SLOT.pendingDebug, 0n);
   }
 
   /** Non-root operation has ended: keep what the preemption timer has left, if the VM-exit controls ask for it. */
@@ -253,6 +254,7 @@ export class VmxEvents implements GuestEvents {
     }
     const software =
       type === INTR_TYPE.SOFT_INTR || type === INTR_TYPE.SOFT_EXCEPTION || type === INTR_TYPE.PRIV_SW_EXCEPTION;
+    this.#forgetPendingDebug(type);
     const length = software ? (words[F.VM_ENTRY_INSTRUCTION_LEN] as number) : 0;
     const coded = (information & INTR_INFO.DELIVER_CODE) !== 0;
     const errorCode = coded ? (words[F.VM_ENTRY_EXCEPTION_ERROR_CODE] as number) : undefined;
@@ -260,6 +262,17 @@ export class VmxEvents implements GuestEvents {
     this.#deliver({ vector, type: type as InterruptionType, errorCode, returnRip }, information, length);
     if (type === INTR_TYPE.NMI_INTR) this.#blockNmis();
     if ((this.nonRoot.primary & CPU_BASED.MONITOR_TRAP_FLAG) !== 0) this.#trapFlagDue = true;
+  }
+
+  /**
+   * An injected event takes the place of pending debug exceptions, but for INT n, INT3 and INTO in the shadow of MOV SS
+   * (SDM vol. 3, "Delivery of Pending Debug Exceptions after VM Entry").
+   */
+  #forgetPendingDebug(type: number): void {
+    const { state } = this;
+    const afterMovSs = (state.get32(SLOT.interruptibility) & MOV_SS) !== 0;
+    const own = type === INTR_TYPE.SOFT_INTR || type === INTR_TYPE.SOFT_EXCEPTION;
+    if (!own || !afterMovSs) state.set64(SLOT.pendingDebug, 0n);
   }
 
   /** Deliver an event at `rip`; a fault on the way is raised in turn. */
