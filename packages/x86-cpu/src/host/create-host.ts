@@ -98,7 +98,10 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer }: Proce
   const pager = new Pager(state, ram, { physicalAddressBits, page1Gb: cpuid.has("PAGE1GB") }, IDENTITY);
   const guestMemory = new GuestMemory(state, ram, pager, tlb);
 
-  let ept: EptWalker | undefined;
+  const ept =
+    capabilities === undefined
+      ? undefined
+      : new EptWalker(ram, nonRoot, { physicalAddressBits, eptVpidHas: (field) => capabilities.eptVpidHas(field) });
   const readPdpte = (gpa: number): bigint => {
     const host = nonRoot.ept && ept !== undefined ? ept.translatePdpte(gpa) : gpa;
     return ram.contains(host, 8) ? ram.readU64(host) : 0xffff_ffff_ffff_ffffn;
@@ -116,12 +119,11 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer }: Proce
     ept?.flush();
   };
   const parts = { id, profile, state, root, cpuid, controls, msrs, interrupts, flushTlb };
-  if (capabilities === undefined) return new Processor(parts);
+  if (capabilities === undefined || ept === undefined) return new Processor(parts);
 
   const { cr0Fixed0, cr0Fixed1, cr4Fixed0, cr4Fixed1 } = capabilities;
   const restricted = { ...controls, cr0Fixed0, cr0Fixed1, cr4Fixed0, cr4Fixed1 };
   const unrestricted = { ...restricted, cr0Fixed0: cr0Fixed0 & ~0x8000_0001n };
-  ept = new EptWalker(ram, nonRoot, { physicalAddressBits, eptVpidHas: (field) => capabilities.eptVpidHas(field) });
   const events = new VmxEvents(state, nonRoot, clock, interrupts);
   const machine = new GuestMachine({
     state,
