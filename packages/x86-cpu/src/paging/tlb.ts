@@ -1,7 +1,7 @@
 import { ACCESS_FETCH, ACCESS_WRITE, type AccessKind } from "./second-stage.js";
 
-/** Entries of each array; a power of two. */
-export const TLB_ENTRIES = 1024;
+/** Entries of each array, by the low bits of the page's number; a power of two. Pages 16 MiB apart share one. */
+export const TLB_ENTRIES = 4096;
 /** Bytes of an entry: the tag (i64) and the address in the WebAssembly memory of the page (u32), then padding. */
 export const TLB_ENTRY_BYTES = 16;
 const ARRAY_WORDS = (TLB_ENTRIES * TLB_ENTRY_BYTES) >> 2;
