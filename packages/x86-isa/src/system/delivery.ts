@@ -184,7 +184,6 @@ function enterHandler(m: Machine, gate: Gate, code: Descriptor, level: number): 
   setFlags(m, 0n, interruptGate ? RETURN_FLAGS_CLEARED | RFLAGS.IF : RETURN_FLAGS_CLEARED);
   m.state.setSegment("cs", codeSegment(m, code, gate.selector, level));
   m.state.set64(SLOT.nextRip, gate.offset);
-  m.modeChanged();
 }
 
 const accessAt = (level: number, current: number): MemoryAccess =>
@@ -251,6 +250,8 @@ function deliverProtected(m: Machine, event: InterruptEvent): void {
   }
   enterHandler(m, gate, code, level);
   if (stack !== undefined) s.setSegment("ss", { ...ss, rights: markAccessed(m, stack) });
+  // The privilege level is that of SS.
+  m.modeChanged();
   setStackPointer(m, writer.pointer);
 }
 
@@ -286,5 +287,6 @@ function deliverLong(m: Machine, event: InterruptEvent): void {
   writer.commit();
   enterHandler(m, gate, code, level);
   if (inner) s.setSegment("ss", nullSegment(level, level));
+  m.modeChanged();
   s.setGpr(GPR.RSP, writer.pointer);
 }

@@ -192,6 +192,13 @@ describe("frames", () => {
     deliverEvent(ist, event(2, { type: INTR_TYPE.NMI_INTR }));
     expect(ist.get("rsp")).toBe(0x50000n - 40n);
   });
+  it("tell the machine of the new privilege level once it is in force", () => {
+    for (const m of [protectedMachine(3), longMachine(3)]) {
+      m.gate(14, SEL.CODE0, HANDLER);
+      deliverEvent(m, event(14, { errorCode: 0 }));
+      expect(m.modeAtChange).toBe(0);
+    }
+  });
   it("end the interrupt shadow", () => {
     const m = longMachine();
     m.gate(14, SEL.CODE0, HANDLER);

@@ -1,10 +1,10 @@
 import {
   Assembler,
   CpuState,
-  cpl,
   decode,
   deliverEvent,
   GuestException,
+  cpl,
   MSR,
   readDebugRegister,
   runSystemInstruction,
@@ -48,6 +48,8 @@ export class TestMachine implements Machine {
   readonly memory = new Map<bigint, number>();
   /** Page numbers that are not present. */
   readonly missing = new Set<bigint>();
+  /** The CPL that the newest call of modeChanged() found. */
+  modeAtChange: number | undefined;
   readonly log: string[] = [];
   readonly msrs = new Map<number, bigint>();
   readonly model: ControlRegisterModel = {
@@ -181,7 +183,9 @@ export class TestMachine implements Machine {
   taskSwitch(selector: number, cause: string, errorCode?: number): void {
     this.log.push(`task ${selector.toString(16)} ${cause}${errorCode === undefined ? "" : ` ${errorCode}`}`);
   }
-  modeChanged(): void {}
+  modeChanged(): void {
+    this.modeAtChange = cpl(this.state);
+  }
 
   get(name: string): bigint {
     return this.state.get64(slot(name));
