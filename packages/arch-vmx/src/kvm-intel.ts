@@ -41,6 +41,8 @@ export class KvmIntel {
   /** Host CR4.PKE: PKRU is switched by hand around a guest. */
   hostHasOspke = false;
   hostHasMpx = false;
+  /** CR4.VME if the processor has virtual-8086 extensions, for real mode without unrestricted guest; else 0. */
+  vm86Extensions = 0n;
 
   #config: VmcsConfig | undefined;
   #pages: SharedPages | undefined;

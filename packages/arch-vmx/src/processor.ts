@@ -44,6 +44,11 @@ export interface VmxProcessor extends LogicalProcessor {
   vmlaunch(): VmxStatus;
   vmresume(): VmxStatus;
 
+  /**
+   * Which check the newest VM entry failed by: section of the manual and rule. A processor of silicon does not tell.
+   */
+  readonly entryViolation?: string | undefined;
+
   /** INVEPT: 1 single context, 2 all contexts. */
   invept(type: number, eptp: number): VmxStatus;
   /** INVVPID: 0 one address, 1 one VPID, 2 all, 3 one VPID but for globals. */

@@ -434,6 +434,7 @@ describe("real mode without unrestricted guest", () => {
     expect(machine.cpu().log).toEqual([]);
     expect(machine.ops.handle_exit(vcpu)).toBe(false);
     expect(machine.kvm.calls).toEqual(["emulateInstruction {}", "emulateInstruction {}"]);
+    expect(machine.now).toBe(2);
     expect(vcpu.exit).toMatchObject({ reason: "internal_error", suberror: "emulation" });
   });
 });

@@ -14,6 +14,8 @@ export function handleInvalidGuestState(vcpu: Vcpu): boolean {
   for (let i = 0; i < BATCH && vmx.emulationRequired; i++) {
     if (windowWanted && ops.interrupt_allowed(vcpu)) return handleInterruptWindow(vcpu);
     if ((vcpu.arch.requests & (1 << REQUEST.EVENT)) !== 0) return true;
+    // No processor counts it, and virtual time has to go on: the loop may have no other end than its budget.
+    vmx.intel.host.clock.charge(1);
     switch (kvm.emulateInstruction(vcpu)) {
       case "done":
         break;

@@ -1,5 +1,5 @@
 import type { KvmX86Ops, PhysicalMemory } from "@tapvisor/kvm-core/contract";
-import { capability, CPUID, EFER, EPT, FEATURE_CONTROL, MSR, VMX_MISC } from "@tapvisor/x86-isa";
+import { capability, CPUID, CR4, EFER, EPT, FEATURE_CONTROL, MSR, VMX_MISC } from "@tapvisor/x86-isa";
 import type { KvmIntel } from "../kvm-intel.js";
 import {
   hasApicv, hasEpt, hasEpt4Levels, hasEptAccessedDirty, hasEptExecuteOnly, hasFlexpriority, hasMpx,
@@ -40,6 +40,7 @@ export function hardwareSetup(intel: KvmIntel, table: KvmX86Ops): void {
   if (hasNx((leaf, subleaf) => processor.cpuid(leaf, subleaf))) kvm.enableEferBits(EFER.NXE);
   intel.hostHasOspke = hasCpuid(intel, "OSPKE");
   intel.hostHasMpx = hasCpuid(intel, "MPX") && hasMpx(config);
+  intel.vm86Extensions = hasCpuid(intel, "VME") ? CR4.VME : 0n;
   intel.hostXss = hasXsaves(config) ? processor.rdmsr(MSR.IA32_XSS) : 0n;
 
   if (!hasVpid(config)) features.vpid = false;
@@ -125,7 +126,7 @@ export function hardwareUnsetup(intel: KvmIntel): void {
   intel.tearDown();
 }
 
-function hasCpuid(intel: KvmIntel, feature: "VMX" | "OSPKE" | "MPX"): boolean {
+function hasCpuid(intel: KvmIntel, feature: "VMX" | "OSPKE" | "MPX" | "VME"): boolean {
   const { leaf, subleaf, register, bit } = CPUID[feature];
   return (intel.thisCpu().cpuid(leaf, subleaf)[register] & (1 << bit)) !== 0;
 }

@@ -17,7 +17,6 @@ const CR0_NEVER = CR0.NW | CR0.CD;
 const CR0_ALWAYS_UNRESTRICTED = CR0.WP | CR0.NE;
 const CR0_ALWAYS = CR0_ALWAYS_UNRESTRICTED | CR0.PG | CR0.PE;
 const CR4_ALWAYS = CR4.PAE | CR4.VMXE;
-const CR4_ALWAYS_VM86 = CR4_ALWAYS | CR4.VME;
 
 export function vmxDecacheCr0GuestBits(vcpu: Vcpu): void {
   const { arch } = vcpu;
@@ -118,7 +117,9 @@ export function vmxSetCr4(vcpu: Vcpu, cr4: bigint): boolean {
   if ((cr4 & CR4.VMXE) !== 0n) return true;
   // Machine checks are the host's business, whatever the guest says.
   let hardware =
-    (vmcs.processor.readCr(4) & CR4.MCE) | (cr4 & ~CR4.MCE) | (vmx.realMode.vm86Active ? CR4_ALWAYS_VM86 : CR4_ALWAYS);
+    (vmcs.processor.readCr(4) & CR4.MCE) |
+    (cr4 & ~CR4.MCE) |
+    (vmx.realMode.vm86Active ? CR4_ALWAYS | intel.vm86Extensions : CR4_ALWAYS);
   vcpu.arch.cr4 = cr4;
   const paging = kvm.isPaging(vcpu);
   if (intel.features.ept) {

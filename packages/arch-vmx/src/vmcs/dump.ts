@@ -6,12 +6,13 @@ import { VM_SUCCEED } from "../processor.js";
 const STILL_VALID: readonly VmcsFieldName[] = ["VM_INSTRUCTION_ERROR", "VM_EXIT_REASON", "EXIT_QUALIFICATION"];
 
 /**
- * The current VMCS as text, a line a field: what a failed entry is diagnosed from. Fields that the processor does not
+ * The current VMCS as text, a line a field, after the check that failed where the processor tells: what a failed entry is diagnosed from. Fields that the processor does not
  * have are left out.
  */
 export function dumpVmcs(vmx: VcpuVmx): string {
   const { processor } = vmx.vmcs;
   const lines: string[] = [];
+  if (processor.entryViolation !== undefined) lines.push(`failed check: ${processor.entryViolation}`);
   for (const { name, type } of VMCS_FIELDS) {
     if (type === "read-only" && !STILL_VALID.includes(name)) continue;
     const value = processor.vmread(VMCS[name]);

@@ -51,7 +51,7 @@ export function enterRmode(vcpu: Vcpu): void {
   const flags = vmcs.read(VMCS.GUEST_RFLAGS);
   realMode.savedRflags = flags;
   vmcs.write(VMCS.GUEST_RFLAGS, flags | VM86_FLAGS);
-  vmcs.write(VMCS.GUEST_CR4, vmcs.read(VMCS.GUEST_CR4) | CR4.VME);
+  vmcs.write(VMCS.GUEST_CR4, vmcs.read(VMCS.GUEST_CR4) | vmx.intel.vm86Extensions);
   ops.update_bp_intercept(vcpu);
 
   for (const seg of DATA_SEGMENTS) fixRmodeSegment(vmx, seg, savedSegment(vmx, seg));
