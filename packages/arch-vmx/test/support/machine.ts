@@ -213,7 +213,13 @@ export class TestMachine {
     this.host = {
       memory: this.memory,
       processors: this.cpus,
-      clock: { now: () => this.now, cycles: () => this.now, tscKhz: 1_000_000, charge: (cycles) => void (this.now += cycles), advanceTo: unused },
+      clock: {
+        now: () => this.now,
+        cycles: () => this.now,
+        tscKhz: 1_000_000,
+        charge: (cycles) => void (this.now += cycles),
+        advanceTo: unused,
+      },
       timers: { create: unused, next: () => undefined, runDue: () => 0 },
       scheduler: {
         current: () => this.cpu(this.#current),

@@ -22,6 +22,9 @@ export interface ComposedMachine extends Pick<Machine, "run" | "input" | "inputs
 
 const FOUR_GIB = 0x1_0000_0000;
 
+/** Three pages below the BIOS, and above the identity map of 0xfffbc000: where QEMU has them. */
+const REAL_MODE_TSS = 0xfffbd000;
+
 /**
  * Make a machine: compose the core, have it take a backend, create the VM with its memory, vCPUs and devices.
  *
@@ -40,6 +43,8 @@ export function createMachine(definition: MachineDefinition): ComposedMachine {
     const vm = kvm.createVm();
     backMemory(vm, host.memory, memorySize);
     vm.createIrqchip();
+    // What real mode needs on a processor without unrestricted guest; elsewhere nobody looks there.
+    vm.setTssAddr(REAL_MODE_TSS);
     const vcpus = Array.from({ length: cpus }, (_, id) => {
       const vcpu = vm.createVcpu(id);
       vcpu.setCpuid2(guestCpuid(kvm, id, cpus, definition.cpuidVendor));
