@@ -1,5 +1,5 @@
 import { DEBUGREG, GUESTDBG, REG } from "@tapvisor/kvm-core/contract";
-import { CPU_BASED, CR0, DR6, DR7, MSR, VMCS } from "@tapvisor/x86-isa";
+import { CPU_BASED, CR0, DR6, DR7, EXIT_REASON, MSR, VMCS } from "@tapvisor/x86-isa";
 import { describe, expect, it } from "vitest";
 import { TestMachine } from "./support/machine.js";
 
@@ -204,6 +204,35 @@ describe("debug registers", () => {
     machine.exit(vcpu, "DR_ACCESS", { [QUALIFICATION]: 0n, [VMCS.GUEST_DR7]: DR7.GD });
     expect(vcpu.arch.dr6 & DR6.BD).toBe(DR6.BD);
     expect(machine.kvm.calls).toContain("queueException 1");
+  });
+});
+
+describe("a guest that steps", () => {
+  const TF = 0x102n;
+
+  it("meets the trap after an instruction that was emulated for it, but not with BTF, nor through a task switch", () => {
+    const step = (reason: "WBINVD" | "TASK_SWITCH", debugctl: bigint): string[] => {
+      const machine = new TestMachine();
+      const vcpu = machine.vcpu();
+      machine.run(vcpu, EXIT_REASON[reason], { [VMCS.GUEST_RFLAGS]: TF, [VMCS.GUEST_IA32_DEBUGCTL]: debugctl });
+      machine.kvm.calls.length = 0;
+      machine.ops.skip_emulated_instruction(vcpu);
+      expect(vcpu.arch.dr6 & DR6.BS).toBe(machine.kvm.calls.length === 0 ? 0n : DR6.BS);
+      return machine.kvm.calls;
+    };
+    expect(step("WBINVD", 0n)).toEqual(["queueException 1"]);
+    expect(step("WBINVD", 2n)).toEqual([]);
+    expect(step("TASK_SWITCH", 0n)).toEqual([]);
+  });
+
+  it("keeps the trap pending in an interrupt shadow, as the entry wants it", () => {
+    const machine = new TestMachine();
+    const vcpu = machine.vcpu();
+    const trap = { [INTR_INFO]: 0x80000301n, [QUALIFICATION]: DR6.BS, [VMCS.GUEST_RFLAGS]: TF };
+    machine.exit(vcpu, "EXCEPTION_NMI", trap);
+    expect(machine.cpu().field(VMCS.GUEST_PENDING_DBG_EXCEPTIONS)).toBe(0n);
+    machine.exit(vcpu, "EXCEPTION_NMI", { ...trap, [VMCS.GUEST_INTERRUPTIBILITY_INFO]: 1n });
+    expect(machine.cpu().field(VMCS.GUEST_PENDING_DBG_EXCEPTIONS)).toBe(DR6.BS);
   });
 });
 

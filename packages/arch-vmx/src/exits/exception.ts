@@ -1,10 +1,11 @@
 import { GUESTDBG, type Vcpu } from "@tapvisor/kvm-core/contract";
 import {
-  DR6, DR6_FIXED_1, INTR_INFO, INTR_INFO_TYPE_SHIFT, INTR_TYPE, PAGE_FAULT, VECTOR, VMCS,
+  DR6, DR6_FIXED_1, INTERRUPTIBILITY, INTR_INFO, INTR_INFO_TYPE_SHIFT, INTR_TYPE, PAGE_FAULT, PENDING_DEBUG, RFLAGS, VECTOR, VMCS,
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import { toVmx } from "../vcpu-vmx.js";
 import { DR6_BREAKPOINTS } from "./debug-register.js";
 
+const TF = Number(RFLAGS.TF);
 const DEBUGGER_STEPS = GUESTDBG.SINGLESTEP | GUESTDBG.USE_HW_BP;
 
 /** `run` has told the host already. */
@@ -80,9 +81,20 @@ function reflect(vcpu: Vcpu, vector: number, errorCode: number, type: number): b
     return true;
   }
   const { arch } = vcpu;
+  if (type === INTR_TYPE.PRIV_SW_EXCEPTION) {
+    // INT1 is a trap, but its exit comes before the instruction has ended. It goes before a single-step trap.
+    const { dr6 } = arch;
+    ops.skip_emulated_instruction(vcpu);
+    arch.dr6 = dr6;
+  } else if (
+    (vmcs.read32(VMCS.GUEST_RFLAGS) & TF) !== 0 &&
+    (vmcs.read32(VMCS.GUEST_INTERRUPTIBILITY_INFO) & (INTERRUPTIBILITY.STI | INTERRUPTIBILITY.MOV_SS)) !== 0
+  ) {
+    // STI and MOV SS do not change TF, so the trap after them is due: an entry in their shadow wants to see it pending
+    // (SDM vol. 3, "Checks on Guest Non-Register State"), which an exit by #DB itself does not save.
+    vmcs.write(VMCS.GUEST_PENDING_DBG_EXCEPTIONS, vmcs.read(VMCS.GUEST_PENDING_DBG_EXCEPTIONS) | PENDING_DEBUG.BS);
+  }
   arch.dr6 = (arch.dr6 & ~DR6_BREAKPOINTS) | vmcs.read(VMCS.EXIT_QUALIFICATION) | DR6.RTM;
-  // INT1 is a trap, but its exit comes before the instruction has ended.
-  if (type === INTR_TYPE.PRIV_SW_EXCEPTION) ops.skip_emulated_instruction(vcpu);
   kvm.queueException(vcpu, VECTOR.DB);
   return true;
 }

@@ -1,6 +1,6 @@
 import { GUESTDBG, REG, SREG, type ExitInfo, type Vcpu } from "@tapvisor/kvm-core/contract";
 import {
-  EXIT_REASON, INTERRUPTIBILITY, INTR_INFO, INTR_INFO_TYPE_SHIFT, INTR_TYPE, MSR, SEGMENT_RIGHTS, VECTOR, VM_ENTRY,
+  DEBUGCTL, DR6, EXIT_REASON, INTERRUPTIBILITY, INTR_INFO, INTR_INFO_TYPE_SHIFT, INTR_TYPE, MSR, RFLAGS, SEGMENT_RIGHTS, VECTOR, VM_ENTRY,
   VMCS,
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import { handleExit } from "../exits/handle-exit.js";
@@ -10,6 +10,8 @@ import { NO_DEADLINE, toVmx, type VcpuVmx } from "../vcpu-vmx.js";
 import { hasVirtualNmis } from "../vmcs/capabilities.js";
 import { saveHostState } from "../vmcs/host-state.js";
 
+const TF = Number(RFLAGS.TF);
+const BTF = Number(DEBUGCTL.BTF);
 const RSP_BIT = 1 << REG.RSP;
 const RIP_BIT = 1 << REG.RIP;
 /** Words of RSP and RIP in the registers of a vCPU. */
@@ -166,6 +168,18 @@ export function skipEmulatedInstruction(vcpu: Vcpu): void {
   arch.regsDirty |= RIP_BIT;
   // An instruction that is emulated counts for the shadow before it too.
   vmx.ops.set_interrupt_shadow(vcpu, 0);
+  if ((vmx.vmcs.read32(VMCS.GUEST_RFLAGS) & TF) !== 0) trapSingleStep(vcpu, vmx);
+}
+
+/** The guest steps: the instruction that was emulated for it ends with a trap, as any other does. */
+function trapSingleStep(vcpu: Vcpu, vmx: VcpuVmx): void {
+  const { arch } = vcpu;
+  // Not through a task switch, whose flags are the new task's; and a debugger that steps gets its trap from hardware.
+  if (vmx.exitReason === EXIT_REASON.TASK_SWITCH || (arch.guestDebug & GUESTDBG.SINGLESTEP) !== 0) return;
+  // Bits of DEBUGCTL: with BTF only branches trap.
+  if ((vmx.vmcs.read32(VMCS.GUEST_IA32_DEBUGCTL) & BTF) !== 0) return;
+  arch.dr6 |= DR6.BS | DR6.RTM;
+  vmx.kvm.queueException(vcpu, VECTOR.DB);
 }
 
 function runs64BitCode(vcpu: Vcpu, vmx: VcpuVmx): boolean {
