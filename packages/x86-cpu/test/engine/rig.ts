@@ -21,6 +21,9 @@ export const STACK = 0x80_000;
 /** Guest-physical address of the identity map's root in 64-bit mode. */
 const PML4 = 0x1000;
 
+/** Memory that a test may write to: the first two megabytes. */
+const DIRTY_BYTES = 2 << 20;
+const TF = 0x100;
 const CODE64 = 0xa09b;
 const CODE32 = 0xc09b;
 const CODE16 = 0x9b;
@@ -38,6 +41,10 @@ export class Rig implements GuestEvents {
   retiredCount = 0;
   attention = false;
   limit = Number.POSITIVE_INFINITY;
+  /** Single-step traps; each ends single-stepping. */
+  trapCount = 0;
+  /** What to do with a fault; without it a run ends. */
+  onFault: ((fault: GuestException) => void) | undefined;
 
   constructor(readonly bitness: Bitness) {
     this.memory = new MachineMemory(8 << 20, 1);
@@ -47,14 +54,23 @@ export class Rig implements GuestEvents {
     const pager = new Pager(this.state, ram, { physicalAddressBits: 46, page1Gb: true }, IDENTITY);
     this.guest = new GuestMemory(this.state, ram, pager, new Tlb(buffer, PROCESSOR_AREA.tlb, ram.base));
     this.#setUpMode();
-    const machine = {
+    const offered = {
       state: this.state,
       load: (linear: bigint, size: AccessSize, access: MemoryAccess) => this.guest.load(linear, size, access),
       store: (linear: bigint, size: AccessSize, value: bigint, access: MemoryAccess) =>
         this.guest.store(linear, size, value, access),
+      probe: (linear: bigint, size: number, access: MemoryAccess) => this.guest.probe(linear, size, access),
       halt: () => this.state.set32(slot("activity"), 1),
       modeChanged: () => this.guest.modeChanged(),
-    } as unknown as Machine;
+    };
+    // What else an instruction may ask for does not exist here: #UD.
+    const machine = new Proxy(offered, {
+      get: (target, name) =>
+        Reflect.get(target, name) ??
+        (() => {
+          throw new GuestException(6);
+        }),
+    }) as unknown as Machine;
     const feature = (): boolean => true;
     this.stepper = new Stepper(this.state, this.guest, machine, this, feature);
     this.interpreter = new Interpreter({
@@ -67,6 +83,18 @@ export class Rig implements GuestEvents {
       stepper: this.stepper,
       feature,
     });
+  }
+
+  /** As after construction, but for translated code. */
+  reset(): void {
+    this.memory.ram.view(0, DIRTY_BYTES).fill(0);
+    this.memory.ram.written(0, DIRTY_BYTES);
+    this.state.words.fill(0);
+    this.faults.length = 0;
+    this.trapCount = 0;
+    this.retiredCount = 0;
+    this.guest.tlb.flush();
+    this.#setUpMode();
   }
 
   #setUpMode(): void {
@@ -116,7 +144,7 @@ export class Rig implements GuestEvents {
   run(how: "interpreter" | "stepper", instructions = 1_000_000_000): void {
     this.limit = this.retiredCount + instructions;
     this.state.set32(slot("activity"), 0);
-    while (this.state.get32(slot("activity")) === 0 && this.faults.length === 0) {
+    while (this.state.get32(slot("activity")) === 0 && (this.onFault !== undefined || this.faults.length === 0)) {
       const budget = this.limit - this.retiredCount;
       if (budget <= 0) return;
       if (how === "stepper" || this.stepper.needed) this.stepper.step();
@@ -144,9 +172,11 @@ export class Rig implements GuestEvents {
 
   exception(fault: GuestException): void {
     this.faults.push(fault);
+    this.onFault?.(fault);
   }
 
-  debugTrap(conditions: bigint): void {
-    throw new Error(`unexpected debug trap ${conditions}`);
+  debugTrap(_conditions: bigint): void {
+    this.trapCount++;
+    this.state.set32(slot("flagsRest"), this.state.get32(slot("flagsRest")) & ~TF);
   }
 }
