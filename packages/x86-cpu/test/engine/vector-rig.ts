@@ -95,6 +95,8 @@ export class VectorRig implements GuestEvents {
     const data = ram.view(DATA_START, DATA_END - DATA_START);
     data.fill(0);
     data.set(c.memory, WINDOW - DATA_START);
+    // A case before may have jumped there, so it may have been translated.
+    ram.written(DATA_START, DATA_END - DATA_START);
     const at = CODE_PAGE + CODE_OFFSET;
     ram.view(at, 512).fill(0x90).set(code);
     ram.written(at, 512);
