@@ -37,11 +37,7 @@ export class LiveHook<E, R, T extends object, O extends object> {
     this.#hook = hook;
     this.#recompile = hook.call;
     Object.assign(hook, {
-      compile: (): ((event: E) => R) =>
-        compile(
-          hook.taps.filter((tap) => isCarrying<T, typeof tap>(tap)).map((tap) => tap.carried),
-          hook.interceptors.filter((item) => isObserving<O, typeof item>(item)).map((item) => item.observer),
-        ),
+      compile: (): ((event: E) => R) => compile(this.taps, this.observers),
     });
   }
 
@@ -49,9 +45,13 @@ export class LiveHook<E, R, T extends object, O extends object> {
     return this.#hook.isUsed();
   }
 
-  /** Names of what is attached, taps in order and then observers. */
-  attached(): string[] {
-    return [...this.#hook.taps, ...this.#hook.interceptors].map((item) => item.name ?? "");
+  /** What is tapped, in order. */
+  get taps(): readonly T[] {
+    return this.#hook.taps.filter((tap) => isCarrying<T, typeof tap>(tap)).map((tap) => tap.carried);
+  }
+
+  get observers(): readonly O[] {
+    return this.#hook.interceptors.filter((item) => isObserving<O, typeof item>(item)).map((item) => item.observer);
   }
 
   call(event: E): R {

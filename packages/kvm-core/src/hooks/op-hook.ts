@@ -36,6 +36,11 @@ export class OpHook extends LiveHook<OpCallRecord, unknown, AttachedPhase, Attac
     super(op, compileOp);
   }
 
+  /** Names of the interceptors, in the order in which they are heard. */
+  attached(): string[] {
+    return [...new Set([...this.taps, ...this.observers].map(({ owner }) => owner.name))];
+  }
+
   /** Attach all handlers of one interceptor for this op; the result detaches them. */
   attach(order: TapOrder, owner: Owner, scope: InterceptorScope | undefined, handlers: AnyHandlers): () => void {
     const detach: (() => void)[] = [];
@@ -44,7 +49,7 @@ export class OpHook extends LiveHook<OpCallRecord, unknown, AttachedPhase, Attac
       if (handler !== undefined) {
         // The handlers' own `this` stays theirs: an interceptor may be an instance of a class.
         const bound = handler.bind(handlers) as (...args: unknown[]) => unknown;
-        detach.push(this.tap(order, { owner, scope, phase, handler: bound }));
+        detach.push(this.tap(orderIn(phase, order), { owner, scope, phase, handler: bound }));
       }
     }
     const { observe } = handlers;
@@ -58,6 +63,14 @@ export class OpHook extends LiveHook<OpCallRecord, unknown, AttachedPhase, Attac
       for (const one of detach) one();
     };
   }
+}
+
+/**
+ * A tap's place in its phase. tapable moves a tap before the one that it names, and an interceptor may have a tap in each
+ * phase: so the phase is part of the name.
+ */
+function orderIn(phase: string, { name, stage, before }: TapOrder): TapOrder {
+  return { name: `${phase} of ${name}`, stage, before: before === undefined ? undefined : `${phase} of ${before}` };
 }
 
 function hears(attached: Attached, call: OpCallRecord): boolean {

@@ -69,6 +69,33 @@ describe("one call", () => {
     expect(order).toEqual(["early", "first of 0", "inserted", "second of 0", "late"]);
   });
 
+  it("follows before in every phase, also where the one that is named has a handler in each", () => {
+    const { dispatch, ops, vcpu } = setUp();
+    const order: string[] = [];
+    const inEveryPhase = (name: string, more: { before?: string } = {}) =>
+      dispatch.attach(
+        defineInterceptor({
+          name,
+          ...more,
+          ops: {
+            get_cpl: {
+              before: () => void order.push(`${name} before`),
+              around: (next, who) => {
+                order.push(`${name} around`);
+                return next(who);
+              },
+              after: () => void order.push(`${name} after`),
+            },
+          },
+        }),
+      );
+    inEveryPhase("second");
+    inEveryPhase("first", { before: "second" });
+    ops.get_cpl(vcpu);
+    expect(order).toEqual(["before", "around", "after"].flatMap((phase) => [`first ${phase}`, `second ${phase}`]));
+    expect(dispatch.status("get_cpl").attached).toEqual(["first", "second"]);
+  });
+
   it("stops asking before handlers at the first answer, and skips around and the backend", () => {
     const { calls, dispatch, ops, vcpu, msr } = setUp();
     const order: string[] = [];
