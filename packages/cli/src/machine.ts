@@ -18,7 +18,10 @@ export interface StockMachineOptions {
   readonly cpus?: number;
   /** Name of the processor profile; the first one unless told otherwise. */
   readonly profile?: string;
-  /** Vendor that the guest's CPUID shows; the processor's own unless told otherwise. */
+  /**
+   * Vendor that the guest's CPUID shows, and to which instructions are held. Unless told otherwise it is the
+   * processor's own, and SYSCALL outside 64-bit mode, which is AMD's alone, is emulated all the same.
+   */
   readonly cpuidVendor?: string;
   /** Name of the backend; otherwise the first that supports the processor. */
   readonly backend?: string;
@@ -60,6 +63,8 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
           profile: profileNamed(profile),
           ramBytes: memorySize + HOST_OVERHEAD,
           processors: cpus,
+          // An image made for the other vendor runs too, unless a vendor is asked for by name.
+          options: { foreignSyscall: options.cpuidVendor === undefined },
         });
         return { host, retired: () => host.clock.instructions };
       },

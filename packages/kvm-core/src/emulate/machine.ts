@@ -68,8 +68,9 @@ export class EmulatorMachine implements Machine {
 
   constructor(readonly vcpu: KvmVcpu) {}
 
-  /** em_syscall_is_enabled: the vendor that the guest sees decides. */
+  /** em_syscall_is_enabled: the vendor that the guest sees decides, unless the host makes no difference. */
   get legacySyscall(): boolean {
+    if (this.vcpu.kvm.host.options.foreignSyscall) return true;
     const { ebx, ecx, edx } = cpuidOf(this.vcpu, CPUID_LEAF.VENDOR, 0);
     return AMD_VENDORS.some(([b, c, d]) => ebx === b && ecx === c && edx === d);
   }

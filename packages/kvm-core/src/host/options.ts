@@ -2,6 +2,11 @@
 export interface HostOptions {
   /** kvm.ignore_msrs: unknown MSRs read as 0 and swallow writes instead of raising #GP. */
   readonly ignoreMsrs: boolean;
+  /**
+   * Emulate SYSCALL outside 64-bit mode for guests that see an Intel processor, too. Intel's raises #UD there (SDM
+   * vol. 2, "SYSCALL"); with it, images built for either vendor run. Linux has no such parameter.
+   */
+  readonly foreignSyscall: boolean;
   /** eagerfpu: the guest owns the FPU from the start, and #NM is never trapped for it. */
   readonly eagerFpu: boolean;
   /** kvm.halt_poll_ns; 0 turns polling off. */
@@ -23,6 +28,7 @@ export interface HostOptions {
 
 export const DEFAULT_HOST_OPTIONS: HostOptions = {
   ignoreMsrs: false,
+  foreignSyscall: false,
   eagerFpu: true,
   haltPollNs: 0,
   flexpriority: true,

@@ -1,6 +1,7 @@
 /** What kernel and module parameters are in Linux; the processor carries them for whoever composes a host. */
 export interface HostParameters {
   readonly ignoreMsrs: boolean;
+  readonly foreignSyscall: boolean;
   readonly eagerFpu: boolean;
   readonly haltPollNs: number;
   readonly flexpriority: boolean;
@@ -19,6 +20,7 @@ export interface HostParameters {
 /** The defaults of Linux 4.9 on 64 bits, but for halt polling, which virtual time has no use for. */
 export const DEFAULT_HOST_PARAMETERS: HostParameters = {
   ignoreMsrs: false,
+  foreignSyscall: false,
   eagerFpu: true,
   haltPollNs: 0,
   flexpriority: true,
