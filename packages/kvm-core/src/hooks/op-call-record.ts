@@ -1,4 +1,5 @@
 import type { HostClock } from "../host/index.js";
+import { describeOp } from "../contract/index.js";
 import type { OpCall, OpCallerKind, OpName, Vcpu, Vm } from "../contract/index.js";
 
 type Phase = "enter" | "before" | "around" | "after" | "exit" | "done";
@@ -34,6 +35,7 @@ export class OpCallRecord {
 
   answer(result: unknown): void {
     this.#mayChange("answer");
+    checkAnswer(this.op, result);
     this.outcome = { result };
     this.answeredBy = this.handlerOf;
   }
@@ -63,4 +65,13 @@ export class OpCallRecord {
       throw new TypeError(`${what}: ${this.op} can be changed in before and after only, this is ${this.phase}`);
     }
   }
+}
+
+/** Refuse what the op cannot answer with: above all the undefined of an `around` that forgot to return. */
+export function checkAnswer(op: OpName, answer: unknown): void {
+  const { result: kind } = describeOp(op);
+  if (kind === "void" || kind === "object") return;
+  if (typeof kind === "string" ? typeof answer === kind : kind.some((text) => text === answer)) return;
+  const expected = typeof kind === "string" ? `a ${kind}` : kind.join(" or ");
+  throw new TypeError(`${op} answers with ${expected}, not with ${String(answer)}`);
 }

@@ -1,7 +1,7 @@
 import { InterceptorError, KvmError } from "../contract/index.js";
 import type { InterceptorScope, OpName } from "../contract/index.js";
 import { LiveHook, type TapOrder } from "./live-hook.js";
-import type { AnyArgs, AnyOp, OpCallRecord } from "./op-call-record.js";
+import { checkAnswer, type AnyArgs, type AnyOp, type OpCallRecord } from "./op-call-record.js";
 import { inScope, type Owner } from "./owner.js";
 
 type AnyHandler = (...args: never[]) => unknown;
@@ -168,7 +168,11 @@ function chain(arounds: readonly AttachedPhase[], index: number, call: OpCallRec
       return owner.run(
         `ops.${call.op}.around`,
         (error) => thrown.has(error) || isFailureOf(error, call),
-        () => tap.handler(next, ...args),
+        () => {
+          const answer = tap.handler(next, ...args);
+          checkAnswer(call.op, answer);
+          return answer;
+        },
       );
     } finally {
       running = false;

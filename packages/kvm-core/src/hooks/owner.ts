@@ -27,7 +27,13 @@ export class Owner {
     this.busy = true;
     frames.depth++;
     try {
-      return handler();
+      const answer = handler();
+      if (answer instanceof Promise) {
+        // It is reported here and now; a rejection that nobody awaits would be a second report.
+        answer.catch(() => undefined);
+        throw new TypeError("a promise was returned: handlers are synchronous");
+      }
+      return answer;
     } catch (error) {
       if (error instanceof InterceptorError || deliberate(error)) throw error;
       const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);

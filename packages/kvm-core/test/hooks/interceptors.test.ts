@@ -276,6 +276,43 @@ describe("an interceptor's mistake", () => {
     expect(ops.get_cpl(vcpu)).toBe(0);
   });
 
+  it.each([
+    ["a before that answers with another type", { before: (call: OpCallBefore) => call.answer("yes" as never) }],
+    ["an around that forgets to return", { around: (next: (vcpu: Vcpu) => unknown, vcpu: Vcpu) => void next(vcpu) }],
+  ])("is %s", (_, handlers) => {
+    const { dispatch, ops, vcpu } = setUp();
+    dispatch.attach(defineInterceptor({ name: "sloppy", ops: { interrupt_allowed: handlers as object } }));
+    expect(() => ops.interrupt_allowed(vcpu)).toThrow(
+      /interceptor "sloppy".*interrupt_allowed answers with a boolean, not with (yes|undefined)/,
+    );
+  });
+
+  it("is an answer that is none of the words of the op", () => {
+    const { dispatch, ops, vcpu } = setUp();
+    const answer = (word: string) =>
+      dispatch.attach(
+        defineInterceptor({ name: "word", ops: { check_intercept: { after: (call) => call.answer(word as never) } } }),
+      );
+    const right = answer("intercepted");
+    expect(ops.check_intercept(vcpu, {} as never, "pre-exception")).toBe("intercepted");
+    right.dispose();
+    answer("perhaps");
+    expect(() => ops.check_intercept(vcpu, {} as never, "pre-exception")).toThrow(
+      /continue or intercepted, not with perhaps/,
+    );
+  });
+
+  it("is to be asynchronous", () => {
+    const { dispatch, ops, vcpu } = setUp();
+    dispatch.attach(
+      defineInterceptor({
+        name: "patient",
+        ops: { tlb_flush: { before: async () => Promise.reject(new Error("late")) } },
+      }),
+    );
+    expect(() => ops.tlb_flush(vcpu)).toThrow(/interceptor "patient".*handlers are synchronous/);
+  });
+
   it("is told from a failure of the host that it ran into: that is not the op's", () => {
     const { dispatch, ops, vcpu } = setUp();
     dispatch.attach(
