@@ -28,7 +28,6 @@ import {
   type ControlRegisterModel,
   type CpuState,
   type DecodedInstruction,
-  type ExitReason,
   type InterruptEvent,
   type Machine,
   type MemoryAccess,
@@ -42,11 +41,9 @@ import type { GuestMemory } from "./guest-memory.js";
 import {
   displacementWords,
   invalidationInformation,
-  pointerInformation,
   randomInformation,
   selectorInformation,
   tableInformation,
-  vmcsAccessInformation,
 } from "./instruction-information.js";
 import {
   interceptClts,
@@ -61,6 +58,7 @@ import {
 } from "./intercepts.js";
 import { PauseLoop } from "./pause-loop.js";
 import { RandomSource } from "./random-source.js";
+import { VMX_INSTRUCTIONS } from "./vmx-instructions.js";
 
 const SLOT = {
   cr0: slot("cr0"),
@@ -437,25 +435,3 @@ function hasImmediatePort(i: DecodedInstruction): boolean {
 const GDTR_IDTR_IDENTITY: Readonly<Record<string, number>> = { sgdt: 0, sidt: 1, lgdt: 2, lidt: 3 };
 const LDTR_TR_IDENTITY: Readonly<Record<string, number>> = { sldt: 0, str: 1, lldt: 2, ltr: 3 };
 const TASK_SOURCE = { call: "CALL", iret: "IRET", jmp: "JMP", gate: "GATE" } as const;
-
-interface VmxInstruction {
-  readonly reason: ExitReason;
-  readonly information: (i: DecodedInstruction) => number;
-}
-
-const none = (): number => 0;
-
-/** VMX instructions, which exit unconditionally. VMFUNC and what belongs to AMD raise #UD. */
-const VMX_INSTRUCTIONS: ReadonlyMap<number, VmxInstruction> = new Map<number, VmxInstruction>([
-  [Mnemonic.Vmclear, { reason: EXIT_REASON.VMCLEAR, information: pointerInformation }],
-  [Mnemonic.Vmlaunch, { reason: EXIT_REASON.VMLAUNCH, information: none }],
-  [Mnemonic.Vmptrld, { reason: EXIT_REASON.VMPTRLD, information: pointerInformation }],
-  [Mnemonic.Vmptrst, { reason: EXIT_REASON.VMPTRST, information: pointerInformation }],
-  [Mnemonic.Vmread, { reason: EXIT_REASON.VMREAD, information: (i) => vmcsAccessInformation(i, 0, 1) }],
-  [Mnemonic.Vmresume, { reason: EXIT_REASON.VMRESUME, information: none }],
-  [Mnemonic.Vmwrite, { reason: EXIT_REASON.VMWRITE, information: (i) => vmcsAccessInformation(i, 1, 0) }],
-  [Mnemonic.Vmxoff, { reason: EXIT_REASON.VMXOFF, information: none }],
-  [Mnemonic.Vmxon, { reason: EXIT_REASON.VMXON, information: pointerInformation }],
-  [Mnemonic.Invept, { reason: EXIT_REASON.INVEPT, information: invalidationInformation }],
-  [Mnemonic.Invvpid, { reason: EXIT_REASON.INVVPID, information: invalidationInformation }],
-]);
