@@ -34,6 +34,13 @@ describe("a new vCPU", () => {
     expect(machine.cpu().field(VMCS.HOST_FS_SELECTOR)).toBe(0n);
     expect(machine.cpu().field(VMCS.HOST_CS_SELECTOR)).toBe(0x10n);
     expect(machine.cpu().field(VMCS.HOST_TR_BASE)).toBe(0x7000n);
+    expect(machine.cpu().field(VMCS.HOST_GS_BASE)).toBe(0x65n);
+    // The host's task has changed.
+    machine.ops.vcpu_put(vcpu);
+    machine.cpu().wrmsr(MSR.IA32_GS_BASE, 0x99n);
+    machine.ops.vcpu_load(vcpu, 0);
+    machine.ops.prepare_guest_switch(vcpu);
+    expect(machine.cpu().field(VMCS.HOST_GS_BASE)).toBe(0x99n);
   });
 
   it("gives everything back when it is freed", () => {

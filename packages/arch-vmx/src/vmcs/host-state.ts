@@ -17,8 +17,12 @@ export class HostState {
   es = NULL_SEGMENT;
   fsReloadNeeded = false;
   gsLdtReloadNeeded = false;
-  /** HOST_CR4 as it is in the VMCS. */
+  // Fields as they are in the VMCS: they seldom change, and what is written has to be checked again at the next entry.
   vmcsHostCr4 = 0n;
+  vmcsFsSelector = 0;
+  vmcsGsSelector = 0;
+  vmcsFsBase = 0n;
+  vmcsGsBase = 0n;
 }
 
 /** VM entry refuses a host selector with RPL or TI set (SDM vol. 3, "Checks on Host Segment and Descriptor-Table Registers"). */
@@ -40,10 +44,11 @@ export function saveHostState(vcpu: Vcpu): void {
   hostState.es = cpu.readSegment("es");
   hostState.fsReloadNeeded = needsReload(hostState.fs.selector);
   hostState.gsLdtReloadNeeded = hostState.ldtr.selector !== 0 || needsReload(hostState.gs.selector);
-  vmcs.write32(VMCS.HOST_FS_SELECTOR, hostState.fsReloadNeeded ? 0 : hostState.fs.selector);
-  vmcs.write32(VMCS.HOST_GS_SELECTOR, needsReload(hostState.gs.selector) ? 0 : hostState.gs.selector);
-  vmcs.write(VMCS.HOST_FS_BASE, cpu.rdmsr(MSR.IA32_FS_BASE));
-  vmcs.write(VMCS.HOST_GS_BASE, cpu.rdmsr(MSR.IA32_GS_BASE));
+  setHostFsGs(
+    vmx,
+    hostState.fsReloadNeeded ? 0 : hostState.fs.selector,
+    needsReload(hostState.gs.selector) ? 0 : hostState.gs.selector,
+  );
   syncHostCr4(vmx);
   vmx.hostDebugctl = cpu.rdmsr(MSR.IA32_DEBUGCTL);
 
@@ -82,6 +87,21 @@ export function loadHostState(vcpu: Vcpu): void {
   if (hostState.bndcfgs !== 0n) cpu.wrmsr(MSR.IA32_BNDCFGS, hostState.bndcfgs);
 }
 
+/** Write the host's FS and GS where they have changed. */
+function setHostFsGs(vmx: VcpuVmx, fsSelector: number, gsSelector: number): void {
+  const { hostState, vmcs } = vmx;
+  const fsBase = vmcs.processor.rdmsr(MSR.IA32_FS_BASE);
+  const gsBase = vmcs.processor.rdmsr(MSR.IA32_GS_BASE);
+  if (fsSelector !== hostState.vmcsFsSelector) vmcs.write32(VMCS.HOST_FS_SELECTOR, fsSelector);
+  if (gsSelector !== hostState.vmcsGsSelector) vmcs.write32(VMCS.HOST_GS_SELECTOR, gsSelector);
+  if (fsBase !== hostState.vmcsFsBase) vmcs.write(VMCS.HOST_FS_BASE, fsBase);
+  if (gsBase !== hostState.vmcsGsBase) vmcs.write(VMCS.HOST_GS_BASE, gsBase);
+  hostState.vmcsFsSelector = fsSelector;
+  hostState.vmcsGsSelector = gsSelector;
+  hostState.vmcsFsBase = fsBase;
+  hostState.vmcsGsBase = gsBase;
+}
+
 /** Keep HOST_CR4 what CR4 is: an exit would change it otherwise. */
 export function syncHostCr4(vmx: VcpuVmx): void {
   const cr4 = vmx.vmcs.processor.readCr(4);
@@ -104,12 +124,13 @@ export function setConstantHostState(vmx: VcpuVmx): void {
   // Null, as user space has them too in the common case: then they need no reload.
   vmcs.write32(VMCS.HOST_DS_SELECTOR, 0);
   vmcs.write32(VMCS.HOST_ES_SELECTOR, 0);
-  vmcs.write32(VMCS.HOST_FS_SELECTOR, 0);
-  vmcs.write32(VMCS.HOST_GS_SELECTOR, 0);
   vmcs.write32(VMCS.HOST_SS_SELECTOR, cpu.readSegment("ss").selector);
   vmcs.write32(VMCS.HOST_TR_SELECTOR, cpu.readSegment("tr").selector);
-  vmcs.write(VMCS.HOST_FS_BASE, cpu.rdmsr(MSR.IA32_FS_BASE));
-  vmcs.write(VMCS.HOST_GS_BASE, cpu.rdmsr(MSR.IA32_GS_BASE));
+  vmcs.write32(VMCS.HOST_FS_SELECTOR, 0);
+  vmcs.write32(VMCS.HOST_GS_SELECTOR, 0);
+  vmcs.write(VMCS.HOST_FS_BASE, 0n);
+  vmcs.write(VMCS.HOST_GS_BASE, 0n);
+  setHostFsGs(vmx, 0, 0);
   vmcs.write(VMCS.HOST_IDTR_BASE, cpu.readSegment("idtr").base);
   // The hypervisor has no machine code: `vmlaunch` returns where an exit would go to HOST_RIP.
   vmcs.write(VMCS.HOST_RIP, 0n);
