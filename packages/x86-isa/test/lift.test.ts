@@ -269,6 +269,16 @@ describe("features", () => {
     expect(execute("f3 0f b8 c3", MODE64)).toBeUndefined();
   });
 
+  it("do nothing without their feature if they are hints", () => {
+    for (const [code, feature] of [
+      ["0f 18 03", "SSE"], // prefetchnta [rbx]
+      ["0f 0d 0b", "PREFETCHW"], // prefetchw [rbx]
+      ["f3 0f 1e fa", "CET_IBT"], // endbr64
+    ] as const) {
+      expect(execute(code, without(feature)), code).toBeUndefined();
+    }
+  });
+
   it("turn TZCNT and LZCNT back into BSF and BSR", () => {
     machine.state.setGpr(RBX, 0x10n);
     machine.state.setGpr(RAX, 0x77n);

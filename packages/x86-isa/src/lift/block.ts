@@ -64,8 +64,15 @@ const OLDER: ReadonlyMap<number, number> = new Map([
   [Mnemonic.Lzcnt, Mnemonic.Bsr],
 ]);
 
-/** Mnemonics that are a NOP on a processor without the feature. */
+/** Mnemonics that are a NOP on a processor without the feature (SDM vol. 2, "PREFETCHh", "PREFETCHW", "ENDBR64"). */
 const NOP_WITHOUT_FEATURE: ReadonlySet<number> = new Set([
+  Mnemonic.Prefetch,
+  Mnemonic.Prefetchw,
+  Mnemonic.Prefetchwt1,
+  Mnemonic.Prefetchnta,
+  Mnemonic.Prefetcht0,
+  Mnemonic.Prefetcht1,
+  Mnemonic.Prefetcht2,
   Mnemonic.Endbr32,
   Mnemonic.Endbr64,
   Mnemonic.Rdsspd,

@@ -16,6 +16,17 @@ const ICED_FLAGS: readonly (readonly [iced: number, flag: number])[] = [
   [32, FLAG.PF],
 ];
 
+/**
+ * Flags that the manual leaves undefined and that are compared all the same, because the recorded processor treats them
+ * alike in every case: AF of logical operations is cleared, bit tests write CF alone, OF of rotations and left shifts has
+ * one formula for every count.
+ */
+const SETTLED: readonly (readonly [pattern: RegExp, flags: number])[] = [
+  [/^(And|Or|Xor|Test)_/, FLAG.AF],
+  [/^(Rol|Ror|Rcl|Rcr|Shl|Sal|Sar)_/, FLAG.OF],
+  [/^Bt[src]?_/, FLAG.PF | FLAG.AF | FLAG.SF | FLAG.OF],
+];
+
 const undefinedByCode = new Map<number, number>();
 
 /** Flags that the manual leaves undefined after an instruction (for shifts, after some count). */
@@ -29,6 +40,8 @@ export function undefinedFlags(code: number): number {
     const bits = sample.rflagsUndefined;
     sample.free();
     mask = ICED_FLAGS.reduce((sum, [iced, flag]) => ((bits & iced) !== 0 ? sum | flag : sum), 0);
+    const name = Code[code] ?? "";
+    for (const [pattern, flags] of SETTLED) if (pattern.test(name)) mask &= ~flags;
     undefinedByCode.set(code, mask);
   }
   return mask;
