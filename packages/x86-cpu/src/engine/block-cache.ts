@@ -5,6 +5,7 @@ import {
   encodeUops,
   unpackSystem,
   uopNumber,
+  type Bitness,
   type DecodedInstruction,
   type LiftedBlock,
   type Uop,
@@ -18,7 +19,14 @@ const STOP = uopNumber("stop");
 export interface Block {
   /** Where its header is in the WebAssembly memory. */
   readonly address: number;
-  readonly lifted: LiftedBlock;
+  readonly bitness: Bitness;
+  /** Offset in the code segment that it was lifted at. */
+  readonly ip: bigint;
+  /** Bytes of its instructions. */
+  readonly length: number;
+  /** Of each instruction: bytes from the start of the block, and the index of its first micro-operation. */
+  readonly offsets: Uint16Array;
+  readonly firsts: Uint16Array;
   /** Host physical address of the first byte. */
   readonly physical: number;
   /** Of the first byte in the next page, for a block that crosses into it. */
@@ -107,8 +115,20 @@ export class BlockCache {
     const address = this.#top;
     const bytesInFirst = Math.min(lifted.length, PAGE_BYTES - (physical % PAGE_BYTES));
     const system = systemInstruction(lifted);
-    const block: Block = { address, lifted, physical, continued, bytesInFirst, system };
-    this.#view.setUint32(address, lifted.instructions.length, true);
+    const { instructions, mode, ip, length } = lifted;
+    const block: Block = {
+      address,
+      bitness: mode.bitness,
+      ip,
+      length,
+      offsets: Uint16Array.from(instructions, ({ offset }) => offset),
+      firsts: Uint16Array.from(instructions, ({ first }) => first),
+      physical,
+      continued,
+      bytesInFirst,
+      system,
+    };
+    this.#view.setUint32(address, instructions.length, true);
     this.#top = encodeUops(lifted.uops, this.#view, address + BLOCK_HEADER_BYTES);
     const old = this.#blocks.get(key);
     if (old !== undefined) this.#drop(old);
@@ -133,10 +153,10 @@ export class BlockCache {
   /** Index of the instruction that the micro-operation at `uop` belongs to. */
   instructionAt(block: Block, uop: number): number {
     const index = (uop - block.address - BLOCK_HEADER_BYTES) / UOP_BYTES;
-    const { instructions } = block.lifted;
+    const { firsts } = block;
     let found = 0;
-    for (let i = 1; i < instructions.length; i++) {
-      if ((instructions[i]?.first ?? 0) > index) break;
+    for (let i = 1; i < firsts.length; i++) {
+      if ((firsts[i] as number) > index) break;
       found = i;
     }
     return found;
@@ -182,10 +202,10 @@ export class BlockCache {
 
   /** The instruction that wrote completes; the rest of the block is fetched anew. */
   #stopAfterCurrent(block: Block): void {
-    const { instructions } = block.lifted;
-    const index = this.instructionAt(block, this.running) + 1;
-    const next = instructions[index];
-    if (next !== undefined) this.#stopAt(block, next.first, next.offset, instructions.length - index);
+    const { firsts, offsets } = block;
+    const next = this.instructionAt(block, this.running) + 1;
+    if (next === firsts.length) return;
+    this.#stopAt(block, firsts[next] as number, offsets[next] as number, firsts.length - next);
   }
 
   #stopAt(block: Block, index: number, offset: number, unexecuted: number): void {
@@ -197,5 +217,5 @@ export class BlockCache {
 function overlaps(block: Block, address: number, length: number): boolean {
   const meets = (start: number, bytes: number): boolean => address < start + bytes && start < address + length;
   if (meets(block.physical, block.bytesInFirst)) return true;
-  return block.continued !== undefined && meets(block.continued, block.lifted.length - block.bytesInFirst);
+  return block.continued !== undefined && meets(block.continued, block.length - block.bytesInFirst);
 }

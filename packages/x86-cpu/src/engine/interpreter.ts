@@ -266,10 +266,9 @@ export class Interpreter implements FastPath {
     const state = this.#state;
     const block = this.#blocks.at(this.#field(ENGINE_FIELD.block));
     const index = this.#blocks.instructionAt(block, this.#field(ENGINE_FIELD.uop));
-    const { instructions, mode } = block.lifted;
-    const offset = instructions[index]?.offset ?? 0;
-    state.set64(SLOT_RIP, BigInt.asUintN(mode.bitness, state.get64(SLOT_RIP) + BigInt(offset)));
-    this.#setFuel(this.#fuel() + instructions.length - index);
+    const offset = BigInt(block.offsets[index] as number);
+    state.set64(SLOT_RIP, BigInt.asUintN(block.bitness, state.get64(SLOT_RIP) + offset));
+    this.#setFuel(this.#fuel() + block.offsets.length - index);
   }
 
   #restoreResumeFlag(): void {
@@ -403,7 +402,7 @@ export class Interpreter implements FastPath {
 
   /** A system instruction's decoded form holds addresses relative to where it was decoded. */
   #fits(block: Block, rip: bigint, room: number): boolean {
-    return block.lifted.length <= room && (!block.lifted.system || block.lifted.ip === rip);
+    return block.length <= room && (block.system === undefined || block.ip === rip);
   }
 
   /** Host physical address to fetch from; -1 where the fetch would fault or meets no RAM. */

@@ -10,7 +10,7 @@ const ARRAYS = 6;
 export const TLB_BYTES = ARRAYS * TLB_ENTRIES * TLB_ENTRY_BYTES;
 
 /** Fills that are remembered, so that a flush soon after another touches no more than them. */
-const LOG_ENTRIES = 256;
+const LOG_ENTRIES = 2048;
 
 /** A tag that no linear page has: its low bits are not zero. */
 const INVALID = 0xffff_ffff;

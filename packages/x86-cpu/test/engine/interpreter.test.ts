@@ -120,6 +120,21 @@ describe.each(["interpreter", "stepper"] as const)("the %s", (how) => {
     expect(rig.state.gpr(3)).toBe(33n);
   });
 
+  it.runIf(how === "interpreter")("goes on when the room for translated code is used up", () => {
+    const rig = new Rig(64);
+    const turns = 20_000;
+    rig.load((a) => {
+      a.xor(ebx, ebx).mov(ecx, turns).mov(eax, 1).label("top");
+      // Each turn changes the code of the next, which is translated anew.
+      a.lea(rdi, mem("changed")).xor(byte(rdi, 1), 1).call("changed").dec(ecx).jnz("top").hlt();
+      a.label("changed").mov(al, 0);
+      for (let i = 0; i < 30; i++) a.add(ebx, eax);
+      a.ret();
+    });
+    rig.run(how);
+    expect(rig.state.gpr(3)).toBe(BigInt((turns / 2) * 30));
+  });
+
   it("drops code that the host writes over", () => {
     const rig = new Rig(64);
     rig.load((a) => a.mov(eax, 1).hlt());
