@@ -1,15 +1,7 @@
 import type { Bitness } from "../decode/instruction.js";
 import type { AsmOperand, AsmSymbol, AsmValue } from "./operands.js";
-import {
-  AssemblerError,
-  describe,
-  encodeShortest,
-  MNEMONIC_NAMES,
-  valueOf,
-  type MnemonicName,
-  type Modifiers,
-  type Place,
-} from "./select.js";
+import { AssemblerError, MNEMONIC_NAMES, type MnemonicName } from "./forms.js";
+import { describe, encodeShortest, valueOf, type Modifiers, type Place } from "./select.js";
 
 /** What an assembly gives: the bytes from its origin on, and the address of every label. */
 export interface AssembledImage {

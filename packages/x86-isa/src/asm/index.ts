@@ -20,4 +20,4 @@ export {
   type AsmSymbol,
   type AsmValue,
 } from "./operands.js";
-export { AssemblerError, type MnemonicName } from "./select.js";
+export { AssemblerError, type MnemonicName } from "./forms.js";
