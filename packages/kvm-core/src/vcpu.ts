@@ -18,7 +18,7 @@ import { MCE_BANKS, setupMce } from "./msr/machine-check.js";
 import { pmuInit, pmuReset } from "./pmu/pmu.js";
 import { getDebugRegs, getRegs, getSregs, setDebugRegs, setGuestDebug, setRegs, setSregs } from "./registers/ioctl.js";
 import { updateDr0123, updateDr6, updateDr7 } from "./registers/debug.js";
-import { initFpuImage, putGuestFpu } from "./registers/fpu.js";
+import { initFpuImage, putGuestFpu, storeGuestFpu } from "./registers/fpu.js";
 import { deliverSipiVector } from "./registers/segments.js";
 import { kick, makeRequest } from "./requests.js";
 import { runVcpu } from "./run-loop.js";
@@ -47,7 +47,8 @@ export class KvmVcpu implements Vcpu {
   /** NMIs that were sent and not yet looked at. */
   nmiQueued = 0;
 
-  readonly hostFpu = new Uint8Array(4096);
+  /** The processor whose registers hold the guest's FPU state; `arch.guestFpu` is out of date then. */
+  fpuProcessor: LogicalProcessor | undefined;
   fpuCounter = 0;
   guestXcr0Loaded = false;
   /** CR4 when the guest was last entered, and its OSXSAVE: see loadGuestXcr0. */
@@ -154,7 +155,6 @@ export class KvmVcpu implements Vcpu {
     const { kvm } = this;
     kvm.ops.vcpu_put(this);
     putGuestFpu(this);
-    kvm.sharedMsrs.restoreHost(this.cpu);
   }
 
   #loaded<T>(work: () => T): T {
@@ -184,6 +184,7 @@ export class KvmVcpu implements Vcpu {
   /** kvm_arch_vcpu_destroy and kvm_arch_vcpu_free. */
   destroy(): void {
     this.#loaded(() => mmuUnload(this));
+    storeGuestFpu(this);
     this.kvm.ops.vcpu_free(this);
   }
 
@@ -335,7 +336,7 @@ export class KvmVcpu implements Vcpu {
 
   getFpu(): Uint8Array {
     return this.#loaded(() => {
-      putGuestFpu(this);
+      storeGuestFpu(this);
       return this.arch.guestFpu.slice(0, FXSAVE_BYTES);
     });
   }
@@ -345,7 +346,7 @@ export class KvmVcpu implements Vcpu {
       throw new KvmError("EINVAL", "KVM_SET_FPU", `${image.length} bytes: an FXSAVE image has ${FXSAVE_BYTES}`);
     }
     this.#loaded(() => {
-      putGuestFpu(this);
+      storeGuestFpu(this);
       this.arch.guestFpu.set(image);
     });
   }

@@ -1,6 +1,6 @@
 import {
   CR0, DR6, type DecodedInstruction, GuestException, INTERRUPTIBILITY, INTR_TYPE, Mnemonic, RFLAGS,
-  VECTOR, type CodeMode, decode, deliverEvent, evaluate, liftInstruction, slot, stackAddressBytes,
+  VECTOR, type CodeMode, deliverEvent, evaluate, slot, stackAddressBytes,
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import {
   type EmulateOptions, type EmulationResult, GUESTDBG, INTERRUPT_SHADOW, PAGE_SIZE, REQUEST,
@@ -13,9 +13,10 @@ import { getRflags, linearRip, setRflags } from "../registers/flags.js";
 import { is64BitMode, readCr0 } from "../registers/control.js";
 import { makeRequest } from "../requests.js";
 import type { KvmVcpu } from "../vcpu.js";
+import type { Decoded } from "./decoded.js";
 import { kernelMmioWrite, kernelPortWrite } from "./device.js";
 import { EmulatorMachine } from "./machine.js";
-import { INTERRUPTIBILITY_AT, loadState, type Snapshot, storeState } from "./registers.js";
+import { INTERRUPTIBILITY_AT, loadRest, loadSegment, loadState, type Snapshot, storeState } from "./registers.js";
 import {
   CannotEmulate,
   type CompletedRead,
@@ -64,9 +65,24 @@ function codeMode(vcpu: KvmVcpu, machine: EmulatorMachine): CodeMode {
   };
 }
 
-function decodeAt(vcpu: KvmVcpu, machine: EmulatorMachine): DecodedInstruction | undefined {
-  const result = decode(fetchBytes(vcpu), ripRead(vcpu), machine.bitness);
-  return result.kind === "instruction" ? result.instruction : undefined;
+function decodeAt(vcpu: KvmVcpu, machine: EmulatorMachine): Decoded | undefined {
+  return machine.decoded.decode(fetchBytes(vcpu), ripRead(vcpu), codeMode(vcpu, machine));
+}
+
+const FS = 4;
+const GS = 5;
+
+/** Load what the instruction needs besides what all do. */
+function loadNeeded(vcpu: KvmVcpu, { instruction, block }: Decoded, before: Snapshot): void {
+  const { state } = vcpu.emulator;
+  if (instruction.bitness !== 64 || block.system) {
+    loadRest(vcpu, state, before);
+    return;
+  }
+  // In 64-bit mode no other segment has a base or a limit.
+  const segment = instruction.memory?.segment;
+  if (segment === FS) loadSegment(vcpu, state, before, "fs");
+  else if (segment === GS) loadSegment(vcpu, state, before, "gs");
 }
 
 // --- one instruction
@@ -75,9 +91,9 @@ function decodeAt(vcpu: KvmVcpu, machine: EmulatorMachine): DecodedInstruction |
 export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}): EmulationResult {
   const machine = vcpu.emulator;
   const before = loadState(vcpu, machine.state);
-  let instruction: DecodedInstruction | undefined;
+  let decoded: Decoded | undefined;
   try {
-    instruction = decodeAt(vcpu, machine);
+    decoded = decodeAt(vcpu, machine);
   } catch (error) {
     if (error instanceof GuestException) {
       inject(vcpu, error);
@@ -86,7 +102,8 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
     if (error instanceof CannotEmulate) return options.trapUd ? "fail" : failed(vcpu);
     throw error;
   }
-  if (instruction === undefined) return options.trapUd ? "fail" : failed(vcpu);
+  if (decoded === undefined) return options.trapUd ? "fail" : failed(vcpu);
+  const { instruction, block } = decoded;
   if (options.skip) {
     ripWrite(vcpu, BigInt.asUintN(machine.bitness, ripRead(vcpu) + BigInt(instruction.length)));
     return "done";
@@ -96,8 +113,8 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
     machine.loadFastCallMsrs();
   }
 
-  const block = liftInstruction(instruction, codeMode(vcpu, machine));
   if (block.missing !== undefined) return failed(vcpu);
+  loadNeeded(vcpu, decoded, before);
   return execute(vcpu, { instruction, block, reads: [] }, before);
 }
 
@@ -160,6 +177,7 @@ function askForRead(vcpu: KvmVcpu, emulation: EmulationState, { space, address, 
   vcpu.completeUserspaceIo = () => {
     vcpu.emulation = undefined;
     const before = loadState(vcpu, vcpu.emulator.state);
+    loadNeeded(vcpu, emulation, before);
     return execute(vcpu, { ...emulation, reads: [...emulation.reads, answer] }, before) === "done";
   };
 }
@@ -232,9 +250,10 @@ function failed(vcpu: KvmVcpu): EmulationResult {
 /** kvm_inject_realmode_interrupt: deliver through the interrupt vector table. */
 export function injectRealmodeInterrupt(vcpu: KvmVcpu, vector: number, incEip: number): EmulationResult {
   const machine = vcpu.emulator;
-  const before = loadState(vcpu, machine.state);
-  machine.begin([]);
   const { state } = machine;
+  const before = loadState(vcpu, state);
+  loadRest(vcpu, state, before);
+  machine.begin([]);
   try {
     const returnRip = BigInt.asUintN(16, state.get64(RIP) + BigInt(incEip));
     deliverEvent(machine, { vector, type: INTR_TYPE.EXT_INTR, returnRip });

@@ -15,6 +15,7 @@ import { getDr, setDrOnly } from "../registers/debug.js";
 import { makeRequest } from "../requests.js";
 import { readL1Tsc } from "../time/tsc.js";
 import type { KvmVcpu } from "../vcpu.js";
+import { DecodeCache } from "./decoded.js";
 import { kernelMmioRead, kernelPortRead } from "./device.js";
 import { loadControlState } from "./registers.js";
 import { CannotEmulate, type CompletedRead, type DelayedWrite, DeviceReadNeeded } from "./state.js";
@@ -60,11 +61,13 @@ const valueOf = (bytes: Uint8Array): bigint => {
  */
 export class EmulatorMachine implements Machine {
   readonly state = new CpuState();
+  readonly decoded = new DecodeCache();
   reads: readonly CompletedRead[] = [];
   writes: DelayedWrite[] = [];
   /** HLT was executed. */
   halted = false;
   #nextRead = 0;
+  readonly #readNeeded = new DeviceReadNeeded();
 
   constructor(readonly vcpu: KvmVcpu) {}
 
@@ -181,7 +184,13 @@ export class EmulatorMachine implements Machine {
     }
     const answered =
       space === "port" ? kernelPortRead(this.vcpu, address, into) : kernelMmioRead(this.vcpu, address, into);
-    if (!answered) throw new DeviceReadNeeded(space, address, into.length);
+    if (!answered) {
+      const needed = this.#readNeeded;
+      needed.space = space;
+      needed.address = address;
+      needed.size = into.length;
+      throw needed;
+    }
     // A device in the kernel has answered: it may not be asked twice when the instruction starts over.
     this.reads = [...this.reads, { space, address, data: into.slice() }];
     this.#nextRead += 1;

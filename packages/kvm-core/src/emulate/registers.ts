@@ -17,7 +17,11 @@ const SREG_OF: Readonly<Record<SegmentName, Sreg>> = {
   es: SREG.ES, cs: SREG.CS, ss: SREG.SS, ds: SREG.DS, fs: SREG.FS, gs: SREG.GS, ldtr: SREG.LDTR, tr: SREG.TR,
 }; // prettier-ignore
 
+/** Sixteen registers of two words. */
+const GPR_WORDS = 32;
+
 const AT = {
+  rax: slot("rax"),
   rip: slot("rip"), cr0: slot("cr0"), cr2: slot("cr2"), cr3: slot("cr3"), cr4: slot("cr4"), cr8: slot("cr8"),
   efer: slot("efer"), xcr0: slot("xcr0"), interruptibility: slot("interruptibility"),
   gdtrBase: slot("gdtr.base"), gdtrLimit: slot("gdtr.limit"), idtrBase: slot("idtr.base"), idtrLimit: slot("idtr.limit"),
@@ -54,28 +58,49 @@ function segmentOf({ selector, base, limit, rights }: SegmentState): Segment {
 
 /** What the state was when the instruction began, to write back no more than what changed. */
 export interface Snapshot {
-  readonly gprs: readonly bigint[];
+  /** The general registers, two words each. */
+  readonly gprs: Uint32Array;
   readonly rflags: bigint;
-  readonly segments: readonly SegmentState[];
-  readonly gdt: DescriptorTable;
-  readonly idt: DescriptorTable;
+  /** The segments that were loaded so far. */
+  readonly segments: Map<SegmentName, SegmentState>;
+  /** Present when everything was loaded. */
+  tables?: { readonly gdt: DescriptorTable; readonly idt: DescriptorTable };
 }
 
-/** Fill the evaluator's state from the vCPU. */
+/**
+ * Fill the evaluator's state with what every instruction needs: general registers, RIP, flags, and what the mode and the
+ * privilege level are told by. {@link loadSegment} and {@link loadRest} add what else an instruction asks for.
+ */
 export function loadState(vcpu: KvmVcpu, s: CpuState): Snapshot {
   const { arch } = vcpu;
-  const { ops } = vcpu.kvm;
-  const gprs = Array.from({ length: 16 }, (_, i) => registerRead(vcpu, i));
-  gprs.forEach((value, i) => s.setGpr(i, value));
+  if ((arch.regsAvail & (1 << REG.RSP)) === 0) vcpu.kvm.ops.cache_reg(vcpu, REG.RSP);
+  const gprs = arch.regs.u32.slice(0, GPR_WORDS);
+  s.words.set(gprs, AT.rax >> 2);
   s.set64(AT.rip, registerRead(vcpu, REG.RIP));
   const rflags = getRflags(vcpu);
   s.rflags = rflags;
-  const segments = SEGMENT_NAMES.map((name) => {
-    const segment = getSegment(vcpu, SREG_OF[name]);
-    const state = { selector: segment.selector, base: segment.base, limit: segment.limit, rights: rightsOf(segment) };
-    s.setSegment(name, state);
-    return state;
-  });
+  s.set64(AT.cr0, readCr0(vcpu));
+  s.set64(AT.efer, vcpu.arch.efer);
+  s.set32(AT.interruptibility, 0);
+  const before: Snapshot = { gprs, rflags, segments: new Map() };
+  loadSegment(vcpu, s, before, "cs");
+  loadSegment(vcpu, s, before, "ss");
+  return before;
+}
+
+/** Load one segment register more. */
+export function loadSegment(vcpu: KvmVcpu, s: CpuState, before: Snapshot, name: SegmentName): void {
+  if (before.segments.has(name)) return;
+  const segment = getSegment(vcpu, SREG_OF[name]);
+  const state = { selector: segment.selector, base: segment.base, limit: segment.limit, rights: rightsOf(segment) };
+  s.setSegment(name, state);
+  before.segments.set(name, state);
+}
+
+/** Load all that there is: system instructions, and code outside 64-bit mode. */
+export function loadRest(vcpu: KvmVcpu, s: CpuState, before: Snapshot): void {
+  const { ops } = vcpu.kvm;
+  for (const name of SEGMENT_NAMES) loadSegment(vcpu, s, before, name);
   const gdt: DescriptorTable = { size: 0, address: 0n };
   const idt: DescriptorTable = { size: 0, address: 0n };
   ops.get_gdt(vcpu, gdt);
@@ -84,11 +109,10 @@ export function loadState(vcpu: KvmVcpu, s: CpuState): Snapshot {
   s.set32(AT.gdtrLimit, gdt.size);
   s.set64(AT.idtrBase, idt.address);
   s.set32(AT.idtrLimit, idt.size);
-  s.set64(AT.cr2, arch.cr2);
-  s.set64(AT.xcr0, arch.xcr0);
-  s.set32(AT.interruptibility, 0);
+  s.set64(AT.cr2, vcpu.arch.cr2);
+  s.set64(AT.xcr0, vcpu.arch.xcr0);
   loadControlState(vcpu, s);
-  return { gprs, rflags, segments, gdt, idt };
+  before.tables = { gdt, idt };
 }
 
 /** The control registers, which an instruction changes through the core itself. */
@@ -102,28 +126,32 @@ export function loadControlState(vcpu: KvmVcpu, s: CpuState): void {
 
 /** Write back what the instruction changed. */
 export function storeState(vcpu: KvmVcpu, s: CpuState, before: Snapshot): void {
-  const { ops } = vcpu.kvm;
-  before.gprs.forEach((old, i) => {
-    const value = s.gpr(i);
-    if (value !== old) registerWrite(vcpu, i, value);
-  });
-  SEGMENT_NAMES.forEach((name, i) => {
+  for (let i = 0; i < GPR_WORDS; i += 2) {
+    const at = (AT.rax >> 2) + i;
+    if (s.words[at] !== before.gprs[i] || s.words[at + 1] !== before.gprs[i + 1])
+      registerWrite(vcpu, i >> 1, s.gpr(i >> 1));
+  }
+  for (const [name, old] of before.segments) {
     const state = s.segment(name);
-    const old = before.segments[i];
     const same =
       state.selector === old.selector &&
       state.base === old.base &&
       state.limit === old.limit &&
       state.rights === old.rights;
     if (!same) setSegment(vcpu, segmentOf(state), SREG_OF[name]);
-  });
+  }
+  if (before.tables) storeTables(vcpu, s, before.tables);
+  ripWrite(vcpu, s.get64(AT.rip));
+  const { rflags } = s;
+  if (rflags !== before.rflags) setRflags(vcpu, rflags);
+}
+
+function storeTables(vcpu: KvmVcpu, s: CpuState, before: { gdt: DescriptorTable; idt: DescriptorTable }): void {
+  const { ops } = vcpu.kvm;
   const gdt = { address: s.get64(AT.gdtrBase), size: s.get32(AT.gdtrLimit) };
   if (gdt.address !== before.gdt.address || gdt.size !== before.gdt.size) ops.set_gdt(vcpu, gdt);
   const idt = { address: s.get64(AT.idtrBase), size: s.get32(AT.idtrLimit) };
   if (idt.address !== before.idt.address || idt.size !== before.idt.size) ops.set_idt(vcpu, idt);
-  ripWrite(vcpu, s.get64(AT.rip));
-  const { rflags } = s;
-  if (rflags !== before.rflags) setRflags(vcpu, rflags);
 }
 
 export const INTERRUPTIBILITY_AT = AT.interruptibility;

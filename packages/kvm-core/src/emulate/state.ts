@@ -1,4 +1,4 @@
-import { StacklessError, type DecodedInstruction, type LiftedBlock } from "@tapvisor/x86-isa";
+import type { DecodedInstruction, LiftedBlock } from "@tapvisor/x86-isa";
 
 /** A read of a device that is done: what it answered is kept until the instruction completes. */
 export interface CompletedRead {
@@ -20,13 +20,16 @@ export type DelayedWrite =
   | { readonly kind: "mmio"; readonly address: number; readonly data: Uint8Array }
   | { readonly kind: "port"; readonly address: number; readonly data: Uint8Array };
 
-/** Thrown out of the evaluator: a read needs an answer of user space first. */
-export class DeviceReadNeeded extends StacklessError {
-  constructor(
-    readonly space: "port" | "memory",
-    readonly address: number,
-    readonly size: number,
-  ) {
+/**
+ * Thrown out of the evaluator: a read needs an answer of user space first. Each machine has one, made beforehand,
+ * because an error that is made takes its time to capture the stack.
+ */
+export class DeviceReadNeeded extends Error {
+  space: "port" | "memory" = "memory";
+  address = 0;
+  size = 0;
+
+  constructor() {
     super("a device has to be read");
     this.name = "DeviceReadNeeded";
   }

@@ -1,9 +1,13 @@
-import { isHostGeneralProtection } from "../contract/index.js";
+import { isHostGeneralProtection, type LogicalProcessor } from "../contract/index.js";
 import type { Kvm } from "../kvm.js";
 
+/** Whose guests' values a processor has. */
+const owners = new WeakMap<LogicalProcessor, SharedMsrs>();
+
 /**
- * Shared MSRs: those (STAR, LSTAR, ...) that the host's kernel does not use itself, so that the guest's values may stay
- * in the processor until it returns to user space. Here that is `vcpu_put` of the last vCPU that ran there.
+ * Shared MSRs: those (STAR, LSTAR, ...) that the host does not use itself, so that the guest's values may stay in the
+ * processor. Linux puts its own back on the way to user space, which uses them; here that is when the last VM goes, or
+ * another core uses the processor.
  */
 export class SharedMsrs {
   readonly #msrs: number[] = [];
@@ -21,6 +25,7 @@ export class SharedMsrs {
   /** kvm_shared_msr_cpu_online: remember the host's values. */
   cpuOnline(cpu: number): void {
     const processor = this.kvm.host.processors[cpu];
+    this.#own(processor);
     const values = this.#msrs.map((msr) => processor.rdmsr(msr));
     this.#host[cpu] = values;
     this.#current[cpu] = [...values];
@@ -29,6 +34,7 @@ export class SharedMsrs {
   /** kvm_set_shared_msr on the current processor: true = the processor refused the value. */
   set(slot: number, value: bigint, mask: bigint): boolean {
     const processor = this.kvm.host.scheduler.current();
+    this.#own(processor);
     const current = this.#current[processor.id];
     if (((value ^ current[slot]) & mask) === 0n) return false;
     const wanted = (this.#host[processor.id][slot] & ~mask) | (value & mask);
@@ -42,6 +48,13 @@ export class SharedMsrs {
     return false;
   }
 
+  #own(processor: LogicalProcessor): void {
+    const owner = owners.get(processor);
+    if (owner === this) return;
+    owner?.restoreHost(processor.id);
+    owners.set(processor, this);
+  }
+
   /** kvm_on_user_return: put the host's values back. */
   restoreHost(cpu: number): void {
     const current = this.#current[cpu];
@@ -53,5 +66,6 @@ export class SharedMsrs {
       processor.wrmsr(this.#msrs[slot], host[slot]);
       current[slot] = host[slot];
     }
+    if (owners.get(processor) === this) owners.delete(processor);
   }
 }
