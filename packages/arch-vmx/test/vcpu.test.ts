@@ -1,6 +1,6 @@
 import { GUESTDBG, KvmError, REG, SREG, type Segment } from "@tapvisor/kvm-core/contract";
 import {
-  CPU_BASED, CR0, CR4, EFER, EPT, MSR, PIN_BASED, SECONDARY_EXEC, VM_ENTRY, VM_EXIT, VMCS,
+  CPU_BASED, CPUID, CR0, CR4, EFER, EPT, MSR, PIN_BASED, SECONDARY_EXEC, VM_ENTRY, VM_EXIT, VMCS,
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import { describe, expect, it } from "vitest";
 import { VM_FAIL_VALID } from "../src/processor.js";
@@ -409,6 +409,7 @@ describe("real mode without unrestricted guest", () => {
     machine.ops.vcpu_reset(vcpu, false);
     const cpu = machine.cpu();
     expect(cpu.field(VMCS.GUEST_RFLAGS)).toBe(0x23002n);
+    expect(cpu.field(VMCS.GUEST_CR4) & CR4.VME).toBe(CR4.VME);
     expect(machine.ops.get_rflags(vcpu)).toBe(2n);
     expect(cpu.field(VMCS.GUEST_TR_BASE)).toBe(0xfffbd000n);
     expect(cpu.field(VMCS.GUEST_CR0) & (CR0.PE | CR0.PG)).toBe(CR0.PE | CR0.PG);
@@ -424,6 +425,22 @@ describe("real mode without unrestricted guest", () => {
     machine.ops.set_cr0(vcpu, CR0.PE);
     expect(cpu.field(VMCS.GUEST_RFLAGS)).toBe(2n);
     expect(cpu.field(VMCS.GUEST_TR_BASE)).toBe(0n);
+  });
+
+  it("traps INT n where the processor has no virtual-8086 extensions", () => {
+    const machine = restricted();
+    machine.cpu().features.delete(CPUID.VME);
+    machine.init().enable();
+    const vm = { id: 0, vcpus: [], backendState: undefined } as never;
+    machine.ops.set_tss_addr(vm, 0xfffbd000);
+    const vcpu = machine.ops.vcpu_create(vm, 0);
+    machine.ops.vcpu_load(vcpu, 0);
+    machine.ops.vcpu_reset(vcpu, false);
+    expect(machine.cpu().field(VMCS.GUEST_CR4) & CR4.VME).toBe(0n);
+    machine.ops.set_rflags(vcpu, 0x3202n);
+    expect(machine.cpu().field(VMCS.GUEST_RFLAGS)).toBe(0x20202n);
+    machine.exit(vcpu, "CPUID");
+    expect(machine.ops.get_rflags(vcpu)).toBe(0x3202n);
   });
 
   it("is emulated while the processor would refuse to enter", () => {

@@ -2,7 +2,7 @@ import { REG, type Vcpu } from "@tapvisor/kvm-core/contract";
 import { VMCS } from "@tapvisor/x86-isa";
 import { toVmx } from "../vcpu-vmx.js";
 import { savePdptrs } from "../vmcs/pdptrs.js";
-import { VM86_FLAGS } from "../vmcs/real-mode.js";
+import { VM86_FLAGS, vm86Flags } from "../vmcs/real-mode.js";
 
 const RFLAGS_BIT = 1 << REG.RFLAGS;
 
@@ -34,6 +34,6 @@ export function vmxSetRflags(vcpu: Vcpu, rflags: bigint): void {
   vmx.rflags = rflags;
   if (vmx.realMode.vm86Active) {
     vmx.realMode.savedRflags = rflags;
-    vmx.vmcs.write(VMCS.GUEST_RFLAGS, rflags | VM86_FLAGS);
+    vmx.vmcs.write(VMCS.GUEST_RFLAGS, vm86Flags(vmx.intel, rflags));
   } else vmx.vmcs.write(VMCS.GUEST_RFLAGS, rflags);
 }

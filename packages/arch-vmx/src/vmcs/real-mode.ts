@@ -13,6 +13,16 @@ import { accessRights, segmentFields } from "./segment-cache.js";
 /** Bits of RFLAGS that the guest does not own while it is in virtual-8086 mode. */
 export const VM86_FLAGS = RFLAGS.IOPL | RFLAGS.VM;
 
+/**
+ * RFLAGS of virtual-8086 mode for a guest's RFLAGS of real mode. With IOPL 3 most instructions run; INT n then needs the
+ * virtual-8086 extensions to stay within real mode. Without them IOPL is 0: INT n, CLI, PUSHF and the like fault before
+ * they have any effect, and are emulated.
+ */
+export function vm86Flags(intel: KvmIntel, rflags: bigint): bigint {
+  const iopl = intel.vm86Extensions === 0n ? 0n : RFLAGS.IOPL;
+  return (rflags & ~RFLAGS.IOPL) | iopl | RFLAGS.VM;
+}
+
 const PAGE = 4096;
 /** A TSS with the redirection bitmap of interrupts and the I/O bitmap of all 65,536 ports, and its closing byte. */
 const TSS_BASE_SIZE = 0x68;
@@ -50,7 +60,7 @@ export function enterRmode(vcpu: Vcpu): void {
 
   const flags = vmcs.read(VMCS.GUEST_RFLAGS);
   realMode.savedRflags = flags;
-  vmcs.write(VMCS.GUEST_RFLAGS, flags | VM86_FLAGS);
+  vmcs.write(VMCS.GUEST_RFLAGS, vm86Flags(vmx.intel, flags));
   vmcs.write(VMCS.GUEST_CR4, vmcs.read(VMCS.GUEST_CR4) | vmx.intel.vm86Extensions);
   ops.update_bp_intercept(vcpu);
 

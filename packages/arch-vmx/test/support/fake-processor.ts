@@ -54,7 +54,7 @@ export class FakeVmxProcessor implements VmxProcessor {
     ["idtr", { selector: 0, base: 0x5000n, limit: 0xfff }],
   ]);
   /** CPUID bits, by feature. */
-  features = new Set([CPUID.VMX, CPUID.NX, CPUID.RDTSCP]);
+  features = new Set([CPUID.VMX, CPUID.NX, CPUID.RDTSCP, CPUID.VME]);
   /** VMX instructions in order, but VMREAD and VMWRITE: `vmxon 0x1000`. */
   readonly log: string[] = [];
   readonly vmcss = new Map<number, Map<number, bigint>>();
