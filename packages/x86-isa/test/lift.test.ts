@@ -11,7 +11,7 @@ import {
   type CodeMode,
   type SegmentName,
 } from "../src/index.js";
-import { DATA_START, WINDOW } from "./vectors/cases.js";
+import { DATA_START, WINDOW } from "./vectors/layout.js";
 import { VectorMachine } from "./vectors/machine.js";
 
 const hex = (text: string): Uint8Array => Uint8Array.from(text.split(" "), (byte) => parseInt(byte, 16));

@@ -1,5 +1,5 @@
 import { CpuState, GuestException, slot, VECTOR, type Bitness, type Machine } from "@tapvisor/x86-isa";
-import { CODE, CODE_OFFSET, DATA_END, DATA_START, WINDOW, type Case } from "../../../x86-isa/test/vectors/cases.js";
+import { CODE, CODE_OFFSET, DATA_END, DATA_START, WINDOW, type Case } from "../../../x86-isa/test/vectors/layout.js";
 import { startIp, type Origin, type Outcome } from "../../../x86-isa/test/vectors/format.js";
 import { outcomeOf, setUpState } from "../../../x86-isa/test/vectors/machine.js";
 import type { GuestEvents } from "../../src/engine/events.js";

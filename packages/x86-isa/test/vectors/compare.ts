@@ -1,5 +1,5 @@
 import { Code, Instruction } from "../../src/decode/iced.js";
-import type { Case } from "./cases.js";
+import type { Case } from "./layout.js";
 import type { Outcome } from "./format.js";
 import type { Form } from "./forms.js";
 

@@ -1,6 +1,6 @@
 import { brotliCompressSync, brotliDecompressSync, constants } from "node:zlib";
 import type { Bitness } from "../../src/index.js";
-import { CODE, CODE_OFFSET, DATA_START, WINDOW, WINDOW_BYTES, type Case } from "./cases.js";
+import { CODE, CODE_OFFSET, DATA_START, WINDOW, WINDOW_BYTES, type Case } from "./layout.js";
 
 /** What one execution ended with. */
 export interface Outcome {

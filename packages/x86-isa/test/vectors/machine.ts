@@ -10,7 +10,7 @@ import {
   type Machine,
   type MemoryAccess,
 } from "../../src/index.js";
-import { CODE, DATA_END, DATA_START, WINDOW, type Case } from "./cases.js";
+import { CODE, DATA_END, DATA_START, WINDOW, type Case } from "./layout.js";
 import { gprCount, startIp, type Origin, type Outcome } from "./format.js";
 
 const PAGE_FAULT = 14;

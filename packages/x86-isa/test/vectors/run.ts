@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { decode, evaluate, GuestException, liftInstruction, slot, type Bitness } from "../../src/index.js";
-import { CASES_PER_FORM, type Case } from "./cases.js";
+import { CASES_PER_FORM } from "./cases.js";
 import { difference } from "./compare.js";
 import { decodeVectors, startIp, type Origin, type Outcome } from "./format.js";
+import type { Case } from "./layout.js";
 import { outcomeOf, VectorMachine, vectorMode } from "./machine.js";
 import { suite, vectorFile, type Suite } from "./suite.js";
 

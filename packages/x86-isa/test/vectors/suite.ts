@@ -1,6 +1,7 @@
 import type { Bitness } from "../../src/index.js";
-import { CASES_PER_FORM, generateCase, type Case } from "./cases.js";
+import { CASES_PER_FORM, generateCase } from "./cases.js";
 import { listForms, type Exclusion, type Form } from "./forms.js";
+import type { Case } from "./layout.js";
 
 /** All forms of one code size with their cases, in the order of the vectors. */
 export interface Suite {

@@ -1,0 +1,18 @@
+/** Linear address of the memory that cases read and write; the pages around it are mapped and zero. */
+export const WINDOW = 0x2000;
+export const WINDOW_BYTES = 512;
+/** First and last byte (exclusive) that exists around the window. */
+export const DATA_START = 0x1000;
+export const DATA_END = 0x4000;
+/** Linear address of the instruction in 32- and 64-bit code; in 16-bit code the segment base, so that IP is 0x100. */
+export const CODE = 0x2000_0000;
+export const CODE_OFFSET = 0x100;
+
+/** What one execution starts from. */
+export interface Case {
+  readonly bytes: Uint8Array;
+  readonly gprs: readonly bigint[];
+  /** CF, PF, AF, ZF, SF, OF and DF. */
+  readonly flags: number;
+  readonly memory: Uint8Array;
+}
