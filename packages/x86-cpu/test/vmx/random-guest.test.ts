@@ -4,7 +4,7 @@ import { PIN_BASED, VM_EXIT } from "@tapvisor/x86-isa";
 import { CODE, Guest, type Mode } from "./guest.js";
 
 const CODE_BYTES = 0x1000;
-const EXITS = 3000;
+const EXITS = 500;
 
 /** A guest of random bytes, put back on its feet after each exit. Returns what it came to. */
 function run(mode: Mode, seed: number): string {
