@@ -4,7 +4,7 @@ import type { ProcessorProfile } from "../profiles/profile.js";
 import type { VmxCapabilities } from "../vmx/capabilities.js";
 import type { VmxOperation } from "../vmx/operation.js";
 import { bootState } from "./boot-state.js";
-import { loadFxsave, saveFxsave } from "./fxsave.js";
+import { FxsaveArea } from "./fxsave.js";
 import type { HostInterrupts } from "./host-interrupts.js";
 import type { MsrFile } from "./msrs.js";
 import { HostGeneralProtection } from "./root-faults.js";
@@ -34,6 +34,12 @@ const TABLES = {
   idtr: [slot("idtr.base"), slot("idtr.limit")],
 } as const;
 const isTable = (name: HostSegment): name is "gdtr" | "idtr" => name === "gdtr" || name === "idtr";
+
+/** A fault of the guest's rules is #GP of the host here. */
+function refuse(thrown: unknown, what: string): never {
+  if (thrown instanceof GuestException) throw new HostGeneralProtection(what);
+  throw thrown;
+}
 
 export interface RootModeParts {
   readonly id: number;
@@ -67,6 +73,7 @@ export class RootMode {
   readonly #root: CpuState;
   readonly #msrs: MsrFile;
   readonly #interrupts: HostInterrupts;
+  readonly #fpu: FxsaveArea;
 
   constructor(private readonly parts: RootModeParts) {
     this.id = parts.id;
@@ -74,6 +81,7 @@ export class RootMode {
     this.#root = parts.root;
     this.#msrs = parts.msrs;
     this.#interrupts = parts.interrupts;
+    this.#fpu = new FxsaveArea(parts.state);
     const { buffer, base } = parts.state;
     this.gprs = new Uint32Array(buffer, base + slot("rax"), GPR_WORDS);
     this.cr2 = new Uint32Array(buffer, base + CR2, 2);
@@ -95,13 +103,19 @@ export class RootMode {
   }
 
   rdmsr(index: number): bigint {
-    return this.#guard(`RDMSR 0x${index.toString(16)}`, () => this.#msrs.read(index, this.#root));
+    try {
+      return this.#msrs.read(index, this.#root);
+    } catch (thrown) {
+      return refuse(thrown, `RDMSR 0x${index.toString(16)}`);
+    }
   }
 
   wrmsr(index: number, value: bigint): void {
-    this.#guard(`WRMSR 0x${index.toString(16)}, 0x${value.toString(16)}`, () =>
-      this.#msrs.write(index, value, this.#root),
-    );
+    try {
+      this.#msrs.write(index, value, this.#root);
+    } catch (thrown) {
+      refuse(thrown, `WRMSR 0x${index.toString(16)}, 0x${value.toString(16)}`);
+    }
   }
 
   rdtsc(): bigint {
@@ -163,7 +177,11 @@ export class RootMode {
   }
 
   writeXcr0(value: bigint): void {
-    this.#guard(`XSETBV 0, 0x${value.toString(16)}`, () => writeXcr0(this.#state, value, this.parts.controls));
+    try {
+      writeXcr0(this.#state, value, this.parts.controls);
+    } catch (thrown) {
+      refuse(thrown, `XSETBV 0, 0x${value.toString(16)}`);
+    }
   }
 
   readPkru(): number {
@@ -176,11 +194,11 @@ export class RootMode {
   }
 
   saveFpu(into: Uint8Array): void {
-    saveFxsave(this.#state, into);
+    this.#fpu.save(into);
   }
 
   loadFpu(from: Uint8Array): void {
-    loadFxsave(this.#state, from);
+    this.#fpu.load(from);
   }
 
   readSegment(name: HostSegment): HostSegmentValue {
@@ -220,14 +238,5 @@ export class RootMode {
 
   setTimer(cycles: number | undefined): void {
     this.#interrupts.setTimer(cycles === undefined ? undefined : cycles - this.#msrs.tscAdjust);
-  }
-
-  #guard<T>(what: string, access: () => T): T {
-    try {
-      return access();
-    } catch (thrown) {
-      if (thrown instanceof GuestException) throw new HostGeneralProtection(what);
-      throw thrown;
-    }
   }
 }

@@ -129,11 +129,6 @@ export class WorldSwitch {
     return this.#enterChecked(vmcs, checked);
   }
 
-  /** Forget which translations the TLB may hold: INVEPT and INVVPID. */
-  invalidate(): void {
-    this.#vpid = -1;
-  }
-
   #enterChecked(vmcs: Vmcs, checked: Checked): VmxStatus {
     const { state, root, nonRoot, lists, events, memory } = this.parts;
     const words = vmcs.words;

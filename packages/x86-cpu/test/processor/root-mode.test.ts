@@ -115,10 +115,14 @@ describe("registers of root mode", () => {
     expect(image[4]).toBe(0);
     image[4] = 0x81;
     image.fill(0x5a, 160, 416);
+    image.fill(0xa5, 32, 160);
+    image.set([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], 8);
     cpu.loadFpu(image);
     const again = new Uint8Array(512);
     cpu.saveFpu(again);
     expect(again).toEqual(image);
+    expect(cpu.state.get64(slot("fip"))).toBe(0x0807060504030201n);
+    expect(cpu.state.get64(slot("fdp"))).toBe(0x100f0e0d0c0b0a09n);
     expect(() => cpu.loadFpu(new Uint8Array(64))).toThrow(/64 bytes is too short/);
   });
 });
