@@ -24,6 +24,7 @@ describe("the demonstration guest", () => {
     const { text, stop } = await runDemo();
     expect(text.split("\r\n")).toEqual([
       "real mode: hello from 16-bit code",
+      "protected mode: 32 bits, page tables are ready",
       "long mode: paging is on, CPU vendor GenuineIntel",
       "#DE: division by zero, skipped",
       "#GP: no such MSR, skipped",

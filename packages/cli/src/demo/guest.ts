@@ -1,6 +1,6 @@
 import { Assembler, byte, CR0, CR4, distance, dword, EFER, far, mem, MSR, qword, reg, VECTOR } from "@tapvisor/x86-isa";
 
-const { rax, rbx, rcx, rdx, rdi, rsi, rsp, rbp, eax, ecx, edx, ebx, edi, esp, ax, bx, dx, si, sp, al, cr0, cr2, cr3, cr4, ds, es, ss } = reg; // prettier-ignore
+const { rax, rbx, rcx, rdx, rdi, rsi, rsp, rbp, esi, eax, ecx, edx, ebx, edi, esp, ax, bx, dx, si, sp, al, cr0, cr2, cr3, cr4, ds, es, ss } = reg; // prettier-ignore
 
 /** Guest physical address of the image, and of its first instruction. */
 export const DEMO_ADDRESS = 0x8000;
@@ -79,6 +79,9 @@ function protectedMode(a: Assembler): void {
     const entry = FOURTH_GIB + ((address >>> 21) & 511) * 8;
     a.mov(dword({ disp: entry }), ((address & ~0x1f_ffff) | UNCACHED_LARGE_PAGE) >>> 0);
   }
+  a.section("data").label("flat").asciz("protected mode: 32 bits, page tables are ready\r\n").section("text");
+  a.mov(esi, "flat").mov(edx, COM1);
+  a.label("next32").lodsb().test(al, al).je("done32").out(dx, al).jmp("next32").label("done32");
   a.mov(eax, cr4).or(eax, Number(CR4.PAE)).mov(cr4, eax);
   a.mov(eax, PML4).mov(cr3, eax);
   a.mov(ecx, MSR.IA32_EFER).rdmsr().or(eax, Number(EFER.LME)).wrmsr();
