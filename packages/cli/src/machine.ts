@@ -28,6 +28,8 @@ export interface StockMachineOptions {
   readonly interceptors?: readonly Interceptor[];
   /** Where the serial port's output goes; nowhere unless told otherwise. */
   readonly console?: ByteSink;
+  /** Told the syntax of each guest instruction that raises #UD because the processor does not have it. */
+  readonly onMissingInstruction?: (syntax: string) => void;
 }
 
 /** The stock machine, and the parts of it that one talks to. */
@@ -65,6 +67,7 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
           processors: cpus,
           // An image made for the other vendor runs too, unless a vendor is asked for by name.
           options: { foreignSyscall: options.cpuidVendor === undefined },
+          ...(options.onMissingInstruction === undefined ? {} : { onMissingInstruction: options.onMissingInstruction }),
         });
         return { host, retired: () => host.clock.instructions };
       },

@@ -21,6 +21,8 @@ export interface RunReport {
   readonly exits: Readonly<Record<string, number>>;
   /** Op calls by op. */
   readonly ops: Readonly<Record<string, number>>;
+  /** Instructions that raised #UD because the processor does not have them. */
+  readonly missing: Readonly<Record<string, number>>;
 }
 
 /** The name under which a stop is reported, and the status that the command ends with. */
@@ -71,9 +73,11 @@ export function outcomeOf(stop: MachineStop): {
 export function formatStatistics(instructions: number, seconds: number, statistics: Statistics): string {
   const mips = seconds > 0 ? instructions / seconds / 1e6 : 0;
   const rows = (counts: Readonly<Record<string, number>>) => Object.entries(counts);
+  const missing = rows(statistics.missing);
   return [
     `${instructions.toLocaleString("en-US")} guest instructions in ${seconds.toFixed(2)} s, ${mips.toFixed(1)} MIPS`,
     table(["exit", "count"], rows(statistics.exits)),
     table(["op", "calls"], rows(statistics.ops)),
+    ...(missing.length === 0 ? [] : [table(["instruction that the processor lacks", "#UD"], missing)]),
   ].join("\n\n");
 }

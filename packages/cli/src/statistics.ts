@@ -7,6 +7,10 @@ export class Statistics {
   readonly #ops = new Map<OpName, number>();
   readonly #vmExits = new Map<string, number>();
   readonly #userExits = new Map<VcpuExit["reason"], number>();
+  readonly #missing = new Map<string, number>();
+
+  /** Counts an instruction that raised #UD because the processor does not have it; give it to the machine. */
+  readonly noteMissing = (syntax: string): void => count(this.#missing, syntax);
 
   /** The interceptor that counts; attach it to the core. It observes and changes nothing. */
   readonly interceptor: Interceptor = {
@@ -28,6 +32,11 @@ export class Statistics {
   get exits(): Readonly<Record<string, number>> {
     const user = [...this.#userExits].map(([reason, n]) => [`user:${reason}`, n] as const);
     return Object.fromEntries([...byCount(this.#vmExits), ...user.sort((a, b) => b[1] - a[1])]);
+  }
+
+  /** Instructions that raised #UD because the processor does not have them, by their syntax in the manual. */
+  get missing(): Readonly<Record<string, number>> {
+    return Object.fromEntries(byCount(this.#missing));
   }
 
   /** Op calls, the most frequent first; ops that were never called are left out. */

@@ -95,6 +95,7 @@ async function run(path: string, flags: RunFlags, streams: CommandStreams): Prom
     ...(flags.backend === undefined ? {} : { backend: flags.backend }),
     interceptors,
     console: terminal.sink,
+    ...(statistics === undefined ? {} : { onMissingInstruction: statistics.noteMissing }),
   });
   if (statistics !== undefined) statistics.backend = machine.kvm.backend?.name ?? "";
   machine.load(guest);
@@ -125,8 +126,16 @@ async function run(path: string, flags: RunFlags, streams: CommandStreams): Prom
     const { instructions } = machine;
     if (flags.stats === true) streams.errors.write(`\n${formatStatistics(instructions, seconds, statistics)}\n`);
     if (flags.report !== undefined) {
-      const { exits, ops } = statistics;
-      writeReport(flags.report, { stop, value, ...(detail === undefined ? {} : { detail }), instructions, exits, ops });
+      const { exits, ops, missing } = statistics;
+      writeReport(flags.report, {
+        stop,
+        value,
+        ...(detail === undefined ? {} : { detail }),
+        instructions,
+        exits,
+        ops,
+        missing,
+      });
     }
   }
   if (failure !== undefined) throw failure;

@@ -34,6 +34,8 @@ export interface Block {
   /** Bytes that lie in the first page. */
   readonly bytesInFirst: number;
   readonly system: SystemInstruction | undefined;
+  /** Syntax of its last instruction, if that raises #UD because the processor does not have it. */
+  readonly missing: string | undefined;
 }
 
 /** The system instruction that a block consists of. */
@@ -115,7 +117,7 @@ export class BlockCache {
     const address = this.#top;
     const bytesInFirst = Math.min(lifted.length, PAGE_BYTES - (physical % PAGE_BYTES));
     const system = systemInstruction(lifted);
-    const { instructions, mode, ip, length } = lifted;
+    const { instructions, mode, ip, length, missing } = lifted;
     const block: Block = {
       address,
       bitness: mode.bitness,
@@ -127,6 +129,7 @@ export class BlockCache {
       continued,
       bytesInFirst,
       system,
+      missing,
     };
     this.#view.setUint32(address, instructions.length, true);
     this.#top = encodeUops(lifted.uops, this.#view, address + BLOCK_HEADER_BYTES);

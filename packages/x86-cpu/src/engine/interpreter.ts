@@ -8,6 +8,7 @@ import {
   LOOKUP_ENTRY_BYTES,
   MAX_INSTRUCTION_BYTES,
   RFLAGS,
+  VECTOR,
   WILL_WRITE,
   generateInterpreter,
   isCanonical,
@@ -93,6 +94,8 @@ export interface InterpreterParts {
   readonly feature: (name: string) => boolean;
   /** Whether the guest leaves at this system instruction for sure, which is then recorded; the rest the machine decides. */
   readonly exits?: (instruction: DecodedInstruction) => boolean;
+  /** Told the syntax of each instruction that raises #UD because the processor does not have it. */
+  readonly onMissing?: ((syntax: string) => void) | undefined;
 }
 
 /**
@@ -207,6 +210,7 @@ export class Interpreter implements FastPath {
         case LEAVE.RAISE: {
           const fault = this.#field(ENGINE_FIELD.fault);
           this.#unwind();
+          if (fault === VECTOR.UD) this.#noteMissing();
           return this.#deliver(
             new GuestException(fault & 0xff, fault >>> 31 === 1 ? (fault >>> 8) & 0x7f_ffff : undefined),
           );
@@ -269,6 +273,12 @@ export class Interpreter implements FastPath {
     const offset = BigInt(block.offsets[index] as number);
     state.set64(SLOT_RIP, BigInt.asUintN(block.bitness, state.get64(SLOT_RIP) + offset));
     this.#setFuel(this.#fuel() + block.offsets.length - index);
+  }
+
+  /** An instruction without a meaning is the last of its block, and such a block raises #UD for no other. */
+  #noteMissing(): void {
+    const { missing } = this.#blocks.at(this.#field(ENGINE_FIELD.block));
+    if (missing !== undefined) this.parts.onMissing?.(missing);
   }
 
   #restoreResumeFlag(): void {

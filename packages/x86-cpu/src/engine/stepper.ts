@@ -7,6 +7,7 @@ import {
   decode,
   executeInstruction,
   isCanonical,
+  liftInstruction,
   slot,
   trapsByFinalFlags,
   type Bitness,
@@ -51,6 +52,8 @@ export class Stepper {
     private readonly machine: Machine,
     private readonly events: GuestEvents,
     private readonly feature: (name: string) => boolean,
+    /** Told the syntax of each instruction that raises #UD because the processor does not have it. */
+    private readonly onMissing?: (syntax: string) => void,
   ) {
     this.#breakpoints = new Breakpoints(state);
   }
@@ -80,7 +83,12 @@ export class Stepper {
       state.set32(SLOT_FLAGS_REST, rest & ~RF);
       if (watched) this.memory.watch((linear, size, write) => this.#noteData(linear, size, write));
       if (trapsByFinalFlags(instruction.mnemonic)) flagsBefore &= ~TF;
-      executeInstruction(this.machine, instruction, codeMode(state, this.feature));
+      const mode = codeMode(state, this.feature);
+      if (this.onMissing !== undefined) {
+        const { missing } = liftInstruction(instruction, mode);
+        if (missing !== undefined) this.onMissing(missing);
+      }
+      executeInstruction(this.machine, instruction, mode);
     } catch (signal) {
       // Nothing of the instruction happened; RF is as before it.
       if ((rest & RF) !== 0) state.set32(SLOT_FLAGS_REST, state.get32(SLOT_FLAGS_REST) | RF);

@@ -36,6 +36,8 @@ export interface HostSpec {
   readonly options?: Partial<HostParameters>;
   /** Cycles that a task may run before another gets its turn; 10 ms unless given. */
   readonly quantumCycles?: number;
+  /** Told the syntax of each guest instruction that raises #UD because the processor does not have it. */
+  readonly onMissingInstruction?: (syntax: string) => void;
 }
 
 /** Everything that a hypervisor stands on: memory, processors, virtual time, and the order in which tasks run. */
@@ -62,7 +64,7 @@ export function createHost(spec: HostSpec): SoftwareHost {
     return ns === undefined ? undefined : clock.toCycles(ns);
   };
   const processors = Array.from({ length: count }, (_, id) =>
-    createProcessor({ id, count, profile, memory, clock, nextTimer }),
+    createProcessor({ id, count, profile, memory, clock, nextTimer, onMissing: spec.onMissingInstruction }),
   );
   return {
     memory: memory.ram,
@@ -81,9 +83,10 @@ interface ProcessorSpec {
   readonly memory: MachineMemory;
   readonly clock: VirtualClock;
   readonly nextTimer: () => number | undefined;
+  readonly onMissing: ((syntax: string) => void) | undefined;
 }
 
-function createProcessor({ id, count, profile, memory, clock, nextTimer }: ProcessorSpec): Processor {
+function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissing }: ProcessorSpec): Processor {
   const { ram } = memory;
   const { buffer } = memory.memory;
   const area = memory.areaOf(id);
@@ -138,7 +141,7 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer }: Proce
   });
   events.attach(machine);
   const feature = decoderFeatures(profile.features);
-  const stepper = new Stepper(state, guestMemory, machine, events, feature);
+  const stepper = new Stepper(state, guestMemory, machine, events, feature, onMissing);
   const early = new EarlyExits(state, nonRoot);
   const interpreter = new Interpreter({
     memory,
@@ -149,6 +152,7 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer }: Proce
     events,
     stepper,
     feature,
+    onMissing,
     exits: (instruction) => early.take(instruction),
   });
   const engine = new Engine(state, events, stepper, interpreter);

@@ -60,6 +60,17 @@ describe.each(["interpreter", "stepper"] as const)("the %s", (how) => {
     expect(BigInt(rig.rip)).toBe(symbols.get("div"));
   });
 
+  it("raises #UD for an instruction that the processor lacks, and names it", () => {
+    const rig = new Rig(64);
+    // XTEST, of transactional memory.
+    const symbols = rig.load((a) => a.inc(eax).label("lacking").db(0x0f, 0x01, 0xd6).inc(eax).hlt());
+    rig.run(how);
+    expect(rig.faults.map(({ vector }) => vector)).toEqual([6]);
+    expect(BigInt(rig.rip)).toBe(symbols.get("lacking"));
+    expect(rig.missing).toEqual(["XTEST"]);
+    expect(rig.retiredCount).toBe(1);
+  });
+
   it("stops after exactly as many instructions as it may", () => {
     const whole = new Rig(64);
     const program = (rig: Rig): void => {

@@ -38,6 +38,8 @@ export class Rig implements GuestEvents {
   readonly stepper: Stepper;
   readonly interpreter: Interpreter;
   readonly faults: GuestException[] = [];
+  /** Instructions that raised #UD because there is no such thing. */
+  readonly missing: string[] = [];
   retiredCount = 0;
   attention = false;
   limit = Number.POSITIVE_INFINITY;
@@ -72,7 +74,8 @@ export class Rig implements GuestEvents {
         }),
     }) as unknown as Machine;
     const feature = (): boolean => true;
-    this.stepper = new Stepper(this.state, this.guest, machine, this, feature);
+    const onMissing = (syntax: string): void => void this.missing.push(syntax);
+    this.stepper = new Stepper(this.state, this.guest, machine, this, feature, onMissing);
     this.interpreter = new Interpreter({
       memory: this.memory,
       processor: 0,
@@ -82,6 +85,7 @@ export class Rig implements GuestEvents {
       events: this,
       stepper: this.stepper,
       feature,
+      onMissing,
     });
   }
 
