@@ -106,7 +106,8 @@ export async function install() {
     result = await run("npx", ["-y", manifest.packageManager, "install", "--frozen-lockfile"], {
       quiet: true,
       // Without it pnpm asks before it replaces a node_modules that another package manager made.
-      env: { CI: "true" },
+      // `npm --silent` is for npm's own lines; the reason of a failure has to be heard.
+      env: { CI: "true", npm_config_loglevel: "error" },
     });
   } catch (error) {
     throw new SetupError(
