@@ -7,6 +7,7 @@ import {
   DR7,
   EXIT_REASON,
   GuestException,
+  MSR,
   Mnemonic,
   SECONDARY_EXEC,
   TASK_SWITCH_SOURCE,
@@ -156,12 +157,14 @@ export class GuestMachine implements Machine {
   readMsr(index: number): bigint {
     interceptMsr(this.#nonRoot, index >>> 0, false);
     const value = this.parts.msrs.read(index, this.state);
-    return index === TIME_STAMP_COUNTER ? this.#offset(value) : value;
+    return index >>> 0 === MSR.IA32_TIME_STAMP_COUNTER ? this.#offset(value) : value;
   }
 
   writeMsr(index: number, value: bigint): void {
     interceptMsr(this.#nonRoot, index >>> 0, true);
     this.parts.msrs.write(index, value, this.state);
+    if (index >>> 0 !== MSR.IA32_EFER) return;
+    // NXE decides what an entry of a paging structure means.
     this.#memory.tlb.flush();
     this.modeChanged();
   }
@@ -424,8 +427,6 @@ export class GuestMachine implements Machine {
     }
   }
 }
-
-const TIME_STAMP_COUNTER = 0x10;
 
 /** IN and OUT name the port by an immediate or by DX; the accumulator is the other operand. */
 function hasImmediatePort(i: DecodedInstruction): boolean {
