@@ -6,7 +6,6 @@ import {
 import { CpuidTable, maxPhysAddr } from "./cpuid/entries.js";
 import { setCpuid2 } from "./cpuid/update.js";
 import { EmulatorMachine } from "./emulate/machine.js";
-import type { EmulationState } from "./emulate/state.js";
 import { clearExceptionQueue, clearInterruptQueue, injectNmi, queueInterrupt } from "./events/exceptions.js";
 import { getVcpuEvents, setVcpuEvents } from "./events/vcpu-events.js";
 import { Lapic } from "./irqchip/lapic.js";
@@ -62,8 +61,6 @@ export class KvmVcpu implements Vcpu {
 
   /** What to do with user space's answer when `run` is called again; its result is that of an exit handler. */
   completeUserspaceIo: (() => boolean) | undefined;
-  /** An instruction that is being emulated and waits for a device. */
-  emulation: EmulationState | undefined;
   /** kvm_run->request_interrupt_window: exit as soon as KVM_INTERRUPT could be delivered. */
   requestInterruptWindow = false;
   /** `pre_block` was called, `post_block` not yet: the vCPU sleeps in HLT. */

@@ -173,9 +173,7 @@ function askForRead(vcpu: KvmVcpu, emulation: EmulationState, { space, address, 
     vcpu.exit = { reason: "io", io: { direction: "in", size: bytes, port: address, count: 1, data } };
   }
   const answer: CompletedRead = { space, address, data };
-  vcpu.emulation = emulation;
   vcpu.completeUserspaceIo = () => {
-    vcpu.emulation = undefined;
     const before = loadState(vcpu, vcpu.emulator.state);
     loadNeeded(vcpu, emulation, before);
     return execute(vcpu, { ...emulation, reads: [...emulation.reads, answer] }, before) === "done";

@@ -45,17 +45,15 @@ export class Ioapic {
   readonly #redirection = new Uint32Array(2 * PINS);
   #select = 0;
   #id = 0;
-  /** Requests that are asserted, or were edges and could not be delivered yet. */
+  /** Lines that are asserted. An edge that comes while its entry is masked is lost. */
   #irr = 0;
-  /** Level of each line. */
-  #lines = 0;
 
   constructor(readonly vm: KvmVm) {
     this.reset();
   }
 
   reset(): void {
-    this.#select = this.#id = this.#irr = this.#lines = 0;
+    this.#select = this.#id = this.#irr = 0;
     for (let pin = 0; pin < PINS; pin++) {
       this.#redirection[2 * pin] = REDIRECTION.MASKED;
       this.#redirection[2 * pin + 1] = 0;
@@ -81,16 +79,14 @@ export class Ioapic {
   /** kvm_ioapic_set_irq. */
   setIrq(pin: number, level: boolean): void {
     const bit = 1 << pin;
-    const before = (this.#lines & bit) !== 0;
-    this.#lines = level ? this.#lines | bit : this.#lines & ~bit;
-    const levelTriggered = (this.#redirection[2 * pin] & REDIRECTION.LEVEL) !== 0;
     if (!level) {
-      if (levelTriggered) this.#irr &= ~bit;
+      this.#irr &= ~bit;
       return;
     }
-    if (!levelTriggered && before) return;
+    const before = (this.#irr & bit) !== 0;
     this.#irr |= bit;
-    this.#service(pin);
+    const levelTriggered = (this.#redirection[2 * pin] & REDIRECTION.LEVEL) !== 0;
+    if (levelTriggered || !before) this.#service(pin);
   }
 
   #service(pin: number): void {
@@ -108,8 +104,7 @@ export class Ioapic {
       shorthand: 0,
       destination: this.#redirection[2 * pin + 1] >>> 24,
     });
-    if (!levelTriggered) this.#irr &= ~bit;
-    else if (delivered > 0) this.#redirection[2 * pin] |= REDIRECTION.REMOTE_IRR;
+    if (levelTriggered && delivered > 0) this.#redirection[2 * pin] |= REDIRECTION.REMOTE_IRR;
   }
 
   /** kvm_ioapic_update_eoi: a local APIC ended a vector. One that is still asserted comes again. */
@@ -165,8 +160,7 @@ export class Ioapic {
     }
     requestIoapicScan(this.vm);
     const low = this.#redirection[2 * pin];
-    if ((low & REDIRECTION.LEVEL) !== 0 && (this.#lines & (1 << pin)) !== 0) this.#irr |= 1 << pin;
-    if ((index & 1) === 0) this.#service(pin);
+    if ((low & REDIRECTION.LEVEL) !== 0) this.#service(pin);
   }
 
   /** Registers are read by 1, 2 or 4 bytes, at a multiple of 16. */

@@ -336,6 +336,9 @@ describe("the I/O APIC", () => {
     expect(lapic.hasInterrupt()).toBe(0x55);
     const masked = routed(0x10055);
     masked.vm.irqLine(4, true);
+    masked.vm.irqLine(4, false);
+    expect(masked.lapic.hasInterrupt()).toBe(-1);
+    masked.vm.ioapic?.mmioWrite(0xfec00010, Uint8Array.of(0x55, 0, 0, 0));
     expect(masked.lapic.hasInterrupt()).toBe(-1);
   });
 
