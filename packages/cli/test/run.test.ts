@@ -105,6 +105,25 @@ describe("what the guest gets", () => {
     expect((await tapvisor(["run", image, "--cpu", "skylake-server,vendor=AuthenticAMD"])).output).toBe("Auth");
   });
 
+  it("memory beyond 2 GiB, to its last page", async () => {
+    const top = 0xbfff_fff0;
+    const image = file(
+      "high",
+      kernel((a) => {
+        a.mov(dword({ disp: top }), 0x1234)
+          .mov(eax, dword({ disp: top }))
+          .cmp(eax, 0x1234)
+          .jne("halt");
+        // Past the last page there is nothing to keep a value.
+        a.mov(dword({ disp: top + 0x10 }), 0x1234)
+          .cmp(dword({ disp: top + 0x10 }), -1)
+          .jne("halt");
+        debugExit(a, 9);
+      }),
+    );
+    expect(await tapvisor(["run", image, "--memory", "3G"])).toEqual({ status: 19, output: "", errors: "" });
+  });
+
   it("raw code in real mode and in long mode", async () => {
     // mov al, 3; out 0xf4, al: the same bytes in every mode.
     const code = file("raw", Uint8Array.of(0xb0, 3, 0xe6, 0xf4));

@@ -51,7 +51,7 @@ export class Ram {
     }
     this.#view = new DataView(buffer, base, size);
     this.#bytes = new Uint8Array(buffer, base, size);
-    this.#words = new Uint32Array(buffer, base, size >> 2);
+    this.#words = new Uint32Array(buffer, base, size >>> 2);
     const pages = size >>> PAGE_SHIFT;
     this.#used = new Uint8Array(pages);
     this.#stale = new Uint8Array(pages);
@@ -75,7 +75,7 @@ export class Ram {
     for (let page = first; page < first + count; page++) {
       this.#used[page] = 1;
       if (this.#stale[page] === 1) {
-        this.#bytes.fill(0, page << PAGE_SHIFT, (page + 1) << PAGE_SHIFT);
+        this.#bytes.fill(0, page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
         this.#stale[page] = 0;
       }
     }
