@@ -45,12 +45,21 @@ export class LapicTimer {
     return (this.mode & ALL_MODES) === TIMER_MODE.PERIODIC;
   }
 
-  /** apic_update_lvtt: a new mode stops what the old one had started. */
+  /**
+   * apic_update_lvtt: between one-shot and periodic mode the count goes on; to TSC-deadline mode or from it everything
+   * is disarmed (SDM vol. 3, "TSC-Deadline Mode"). 4.9 stops the count in any case.
+   */
   updateMode(): void {
     const mode = this.lapic.register(APIC.LVTT) & this.modeMask;
     if (mode === this.mode) return;
+    const wasTscDeadline = this.isTscDeadline;
     this.mode = mode;
+    if (this.isTscDeadline === wasTscDeadline) return;
     this.cancel();
+    if (this.hvTimerInUse) this.#cancelHvTimer();
+    this.lapic.clearInitialCount();
+    this.period = 0;
+    this.tscDeadline = 0n;
   }
 
   /** start_apic_timer. */

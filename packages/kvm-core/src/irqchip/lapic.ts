@@ -67,6 +67,11 @@ export class Lapic {
     this.regs[offset >> 2] = value;
   }
 
+  /** The timer is in another mode, in which the count means nothing. */
+  clearInitialCount(): void {
+    this.#set(APIC.TMICT, 0);
+  }
+
   // --- state
 
   get hwEnabled(): boolean {

@@ -245,6 +245,21 @@ describe("the timer", () => {
     expect(expire(3_000_000)).toBe(-1);
   });
 
+  it("goes on counting from one-shot to periodic mode", () => {
+    const { lapic, expire, advance } = running();
+    lapic.write(APIC.LVTT, 0x30);
+    lapic.write(APIC.TDCR, 0xb);
+    lapic.write(APIC.TMICT, 1_000_000);
+    advance(400_000);
+    lapic.write(APIC.LVTT, 0x20031);
+    expect(lapic.read(APIC.TMCCT)).toBe(600_000);
+    expect(expire(600_000)).toBe(0x31);
+    expect(expire(1_000_000)).toBe(0x31);
+    lapic.write(APIC.LVTT, 0x30);
+    expect(expire(1_000_000)).toBe(0x30);
+    expect(expire(1_000_000)).toBe(-1);
+  });
+
   it("keeps a deadline of the guest's TSC, where CPUID shows that mode", () => {
     const { vcpu, lapic, expire, now } = running();
     lapic.write(APIC.LVTT, 0x40032);
