@@ -27,7 +27,7 @@ export class InterpreterEmitter implements UopEmitter {
 
   /**
    * @param pc local with the address of the micro-operation
-   * @param next label that looks the block at RIP up
+   * @param next label that looks the block at RIP up; absent in a function of an outlined row
    */
   constructor(
     readonly w: WasmWriter,
@@ -246,6 +246,7 @@ export class InterpreterEmitter implements UopEmitter {
 
   skip(count: () => void): void {
     const { w } = this;
+    if (this.next === undefined) throw new RangeError("an outlined micro-operation cannot skip");
     w.get(this.pc);
     count();
     w.i32(Math.log2(UOP_BYTES));
@@ -254,9 +255,9 @@ export class InterpreterEmitter implements UopEmitter {
   }
 
   jump(target: () => void): void {
+    if (this.next === undefined) throw new RangeError("an outlined micro-operation cannot jump");
     this.set("rip", target);
-    if (this.next === undefined) this.w.op("unreachable");
-    else this.w.br(this.next);
+    this.w.br(this.next);
   }
 
   system(): void {

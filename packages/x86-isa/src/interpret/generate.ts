@@ -2,6 +2,7 @@ import { slot } from "../state/layout.js";
 import { UOP_BYTES, type UopDefinition } from "../uops/definition.js";
 import { UOPS } from "../uops/table.js";
 import { WasmModule } from "../wasm/module.js";
+import type { WasmWriter } from "../wasm/writer.js";
 import { InterpreterEmitter, type SlowPaths } from "./emitter.js";
 import { BLOCK_HEADER_BYTES, ENGINE_FIELD, LEAVE, LOOKUP_ENTRY_BYTES, type InterpreterLayout } from "./layout.js";
 
@@ -18,6 +19,7 @@ export function generateInterpreter(layout: InterpreterLayout): Uint8Array<Array
     load: module.importFunction("host", "load", ["i32", "i32"], ["i32"]),
     store: module.importFunction("host", "store", ["i32", "i32"], ["i32"]),
   };
+  const outlined = generateOutlined(module, layout, slow);
   const rip = layout.state + slot("rip");
   const fuel = layout.state + slot("fuel");
   module.function(
@@ -28,6 +30,7 @@ export function generateInterpreter(layout: InterpreterLayout): Uint8Array<Array
       const block = w.local("i32");
       const ripLocal = w.local("i64");
       const left = w.local("i64");
+      const reason = w.local("i32");
       const next = w.openLoop();
 
       // Look the block up: its entry has RIP and the tag in force.
@@ -94,7 +97,17 @@ export function generateInterpreter(layout: InterpreterLayout): Uint8Array<Array
       w.brTable(labels, first);
       for (const row of UOPS) {
         w.end();
-        row.wasm(emitter);
+        const ownFunction = outlined.get(row);
+        if (ownFunction === undefined) row.wasm(emitter);
+        else {
+          w.get(pc);
+          w.call(ownFunction);
+          w.tee(reason);
+          w.if(() => {
+            w.get(reason);
+            w.op("return");
+          });
+        }
         if (row.ends !== true) {
           w.get(pc);
           w.i32(UOP_BYTES);
@@ -112,9 +125,27 @@ export function generateInterpreter(layout: InterpreterLayout): Uint8Array<Array
   return module.finish();
 }
 
+/** The functions of outlined rows, by row: each takes the address of the micro-operation, and returns 0 or a `LEAVE` reason. */
+function generateOutlined(
+  module: WasmModule,
+  layout: InterpreterLayout,
+  slow: SlowPaths,
+): ReadonlyMap<UopDefinition, number> {
+  const functions = new Map<UopDefinition, number>();
+  for (const row of UOPS) {
+    if (row.outlined !== true) continue;
+    const write = (w: WasmWriter): void => {
+      row.wasm(new InterpreterEmitter(w, layout, 0, slow, undefined));
+      w.i32(0);
+    };
+    functions.set(row, module.function(["i32"], ["i32"], write));
+  }
+  return functions;
+}
+
 /**
  * A module with one function `run(pc) -> i32` that executes the single micro-operation at `pc`, which must not end a
- * block, and returns -1, or a `LEAVE` reason. For tests that compare a row's two meanings.
+ * block, and returns 0, or a `LEAVE` reason. For tests that compare a row's two meanings.
  */
 export function generateSingle(row: UopDefinition, layout: InterpreterLayout): Uint8Array<ArrayBuffer> {
   const module = new WasmModule();
@@ -128,7 +159,7 @@ export function generateSingle(row: UopDefinition, layout: InterpreterLayout): U
     ["i32"],
     (w) => {
       w.block((next) => row.wasm(new InterpreterEmitter(w, layout, 0, slow, next)));
-      w.i32(-1);
+      w.i32(0);
     },
     "run",
   );

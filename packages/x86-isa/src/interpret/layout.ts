@@ -46,20 +46,20 @@ export interface InterpreterLayout {
   readonly tlbEntries: number;
 }
 
-/** Why the interpreter returned. */
+/** Why the interpreter returned. An outlined row returns one of these, or 0 to go on. */
 export const LEAVE = {
   /** The next block has more instructions than the fuel covers; RIP names it. */
-  FUEL: 0,
+  FUEL: 1,
   /** No block is known for RIP. */
-  MISS: 1,
+  MISS: 2,
   /** The slow path of a memory access failed at `uop`. */
-  ACCESS: 2,
+  ACCESS: 3,
   /** A micro-operation raised `fault` at `uop`. */
-  RAISE: 3,
+  RAISE: 4,
   /** At the system instruction that ends `block`. */
-  SYSTEM: 4,
+  SYSTEM: 5,
   /** At an instruction boundary, because the code ahead has changed. */
-  STOP: 5,
+  STOP: 6,
 } as const;
 
 /** The index of RIP's entry in the lookup table. */

@@ -94,6 +94,7 @@ for (const name of ["pdep64", "pext64"] as const) {
         ? "d = low bits of a at the places that b marks"
         : "d = bits of a at the places that b marks, packed",
     operands: ["d", "a", "b"],
+    outlined: true,
     wasm: (e) => {
       const { w } = e;
       const [source, places, result, at, lowest] = [e.i64(0), e.i64(1), e.i64(2), e.i64(3), e.i64(4)];
@@ -159,6 +160,7 @@ for (const size of SIZES) {
       name: `crc32_${size}`,
       summary: `d = CRC32C of ${size} bits of a, continued from d`,
       operands: ["d", "a"],
+      outlined: true,
       wasm: (e) => {
         const { w } = e;
         const [crc, data, count] = [e.i64(0), e.i64(1), e.i32(0)];

@@ -125,6 +125,11 @@ export interface UopDefinition {
    */
   readonly writesFlags?: boolean;
   readonly readsFlags?: boolean;
+  /**
+   * Its WebAssembly is a function of its own that the interpreter calls, so that a row which is seldom executed, or long,
+   * costs the main loop no more than the call. Such a row neither skips nor jumps.
+   */
+  readonly outlined?: boolean;
   /** Name of the row that does the same and leaves the flags alone, for where they are dead. */
   readonly flagless?: string;
   wasm(e: UopEmitter): void;

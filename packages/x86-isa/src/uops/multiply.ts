@@ -339,6 +339,7 @@ for (const signed of [false, true]) {
       summary: `d = ${kind} ${what} of the 128 bits d:a by b; #DE if b is 0 or the quotient does not fit 64 bits`,
       operands: ["d", "a", "b"],
       faults: true,
+      outlined: true,
       wasm: (e) => emitDivide128(e, signed, what === "remainder"),
       evaluate: (v) => v.setD(divide128(v.d(), v.a(), v.b(), signed)[what]),
     });

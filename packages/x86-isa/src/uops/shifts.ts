@@ -330,6 +330,7 @@ function shift(definition: Shift, size: Size, immediate: boolean): void {
       ...(flags ? { writesFlags: true, flagless: `${base}nf` } : {}),
       // A count of zero, or a rotate, lets earlier flags through.
       ...(flags || throughFlags ? { readsFlags: true } : {}),
+      ...(throughFlags ? { outlined: true } : {}),
       wasm: (e) => {
         const { w } = e;
         const [a, n, result, cf] = [e.i64(0), e.i64(1), e.i64(2), e.i64(3)];
