@@ -3,6 +3,7 @@ export { Code, Mnemonic, Register } from "./decode/iced.js";
 export * from "./decode/instruction.js";
 export * from "./decode/registers.js";
 export * from "./evaluate/evaluator.js";
+export * from "./evaluate/values.js";
 export * from "./lift/index.js";
 export * from "./interpret/index.js";
 export * from "./machine.js";

@@ -8,8 +8,10 @@ import {
   LOOKUP_ENTRY_BYTES,
   MAX_INSTRUCTION_BYTES,
   RFLAGS,
+  StateValues,
   VECTOR,
   WILL_WRITE,
+  decodeUop,
   generateInterpreter,
   isCanonical,
   liftBlock,
@@ -111,6 +113,8 @@ export class Interpreter implements FastPath {
   readonly #lookup: number;
   readonly #blocks: BlockCache;
   readonly #interpret: () => number;
+  /** Runs rows by their bigint meaning. */
+  readonly #values: StateValues;
 
   readonly #modes = new Map<string, ModeEntry>();
   /** Tags by what a linear address of code depends on; they hold for one generation of the TLB. */
@@ -139,6 +143,7 @@ export class Interpreter implements FastPath {
     const area = memory.areaOf(processor);
     this.#words = new Uint32Array(buffer);
     this.#view = new DataView(buffer);
+    this.#values = new StateValues(parts.machine);
     this.#engine = area + PROCESSOR_AREA.engine;
     this.#lookup = area + PROCESSOR_AREA.blocks;
     const code = area + PROCESSOR_AREA.uops;
@@ -158,6 +163,7 @@ export class Interpreter implements FastPath {
         memory: memory.memory,
         load: (uop: number, size: number) => this.#slowLoad(uop, size),
         store: (uop: number, size: number) => this.#slowStore(uop, size),
+        evaluate: (uop: number) => this.#evaluate(uop),
       },
     });
     this.#interpret = instance.exports["run"] as () => number;
@@ -464,7 +470,22 @@ export class Interpreter implements FastPath {
     }
   }
 
-  // --- slow paths of memory accesses
+  // --- slow paths
+
+  /** The bigint meaning of a row. */
+  #evaluate(uop: number): number {
+    this.#blocks.running = uop;
+    this.#blocks.runningBlock = this.#field(ENGINE_FIELD.block);
+    try {
+      this.#values.run(decodeUop(this.#view, uop));
+      return 0;
+    } catch (signal) {
+      this.#signal = signal;
+      return 1;
+    } finally {
+      this.#blocks.running = 0;
+    }
+  }
 
   #access(uop: number, write: boolean, willWrite: boolean): MemoryAccess {
     const flags = this.#words[(uop + 12) >> 2] as number;

@@ -4,8 +4,8 @@ import type { DecodedInstruction } from "../decode/instruction.js";
 import { liftInstruction, unpackSystem, type LiftedBlock } from "../lift/block.js";
 import type { CodeMode } from "../lift/mode.js";
 import { runSystemInstruction } from "../system/handlers.js";
-import type { Uop, UopValues } from "../uops/definition.js";
 import { uopDefinition } from "../uops/table.js";
+import { StateValues } from "./values.js";
 
 const RIP = slot("rip");
 const CURRENT_RIP = slot("currentRip");
@@ -13,66 +13,22 @@ const NEXT_RIP = slot("nextRip");
 /** General registers, RIP and the flags lie before the scratch slots. */
 const RESTORED_BYTES = slot("t0");
 
-const u64 = (value: bigint): bigint => BigInt.asUintN(64, value);
-
-class Values implements UopValues {
-  uop: Uop = { op: 0, d: 0, a: 0, b: 0, imm: 0n };
+class BlockValues extends StateValues {
   /** Index of the micro-operation that is next. */
   next = 0;
 
   constructor(
-    readonly machine: Machine,
+    machine: Machine,
     private readonly block: LiftedBlock,
-  ) {}
-
-  a(): bigint {
-    return this.machine.state.get64(this.uop.a);
-  }
-  b(): bigint {
-    return this.machine.state.get64(this.uop.b);
-  }
-  d(): bigint {
-    return this.machine.state.get64(this.uop.d);
-  }
-  imm(): bigint {
-    return u64(this.uop.imm);
-  }
-  n(): number {
-    return this.uop.b;
-  }
-  setD(value: bigint): void {
-    this.machine.state.set64(this.uop.d, u64(value));
+  ) {
+    super(machine);
   }
 
-  private vector(offset: number): bigint {
-    const { state } = this.machine;
-    return state.get64(offset) | (state.get64(offset + 8) << 64n);
-  }
-  va(): bigint {
-    return this.vector(this.uop.a);
-  }
-  vb(): bigint {
-    return this.vector(this.uop.b);
-  }
-  vd(): bigint {
-    return this.vector(this.uop.d);
-  }
-  setVD(value: bigint): void {
-    this.machine.state.set64(this.uop.d, u64(value));
-    this.machine.state.set64(this.uop.d + 8, u64(value >> 64n));
-  }
-
-  get(field: string): bigint {
-    return this.machine.state.get64(slot(field));
-  }
-  set(field: string, value: bigint): void {
-    this.machine.state.set64(slot(field), u64(value));
-  }
-  skip(count: number): void {
+  override skip(count: number): void {
     this.next += count;
   }
 
-  system(): void {
+  override system(): void {
     const { state } = this.machine;
     const { handler, length } = unpackSystem(this.uop.imm);
     const instruction = this.block.instructions[0]?.instruction;
@@ -98,15 +54,13 @@ export function evaluate(block: LiftedBlock, machine: Machine): void {
   const { state } = machine;
   const registers = new Uint8Array(state.buffer, state.base, RESTORED_BYTES);
   const before = registers.slice();
-  const values = new Values(machine, block);
+  const values = new BlockValues(machine, block);
   try {
     while (values.next < block.uops.length) {
       const uop = block.uops[values.next++];
       if (uop === undefined) break;
-      values.uop = uop;
-      const row = uopDefinition(uop.op);
-      row.evaluate(values);
-      if (row.ends === true) break;
+      values.run(uop);
+      if (uopDefinition(uop.op).ends === true) break;
     }
   } catch (error) {
     // A system instruction changes nothing before it throws, or has reason to: it is written over the machine itself.

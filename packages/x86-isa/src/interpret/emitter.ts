@@ -9,10 +9,13 @@ const FIELD_A = 4;
 const FIELD_B = 6;
 const FIELD_IMM = 8;
 
-/** Functions of the host that the generated code calls, by index. Both take the uop's address and a size; 0 is success. */
+/** Functions of the host that the generated code calls, by index. All take the micro-operation's address; 0 is success. */
 export interface SlowPaths {
+  /** These two take a size too. */
   readonly load: number;
   readonly store: number;
+  /** Runs the row's bigint meaning. */
+  readonly evaluate: number;
 }
 
 const LOADS = { 1: "i64.load8_u", 2: "i64.load16_u", 4: "i64.load32_u", 8: "i64.load", 16: "v128.load" } as const;
@@ -233,6 +236,12 @@ export class InterpreterEmitter implements UopEmitter {
         this.callSlow(this.slow.store, size, linear);
       },
     );
+  }
+
+  evaluate(): void {
+    this.w.get(this.pc);
+    this.w.call(this.slow.evaluate);
+    this.w.if(() => this.leave(LEAVE.ACCESS));
   }
 
   raise(vector: number, errorCode?: number): void {

@@ -6,19 +6,26 @@ import type { WasmWriter } from "../wasm/writer.js";
 import { InterpreterEmitter, type SlowPaths } from "./emitter.js";
 import { BLOCK_HEADER_BYTES, ENGINE_FIELD, LEAVE, LOOKUP_ENTRY_BYTES, type InterpreterLayout } from "./layout.js";
 
+/** Import the memory and the functions of the host. */
+function importSlowPaths(module: WasmModule): SlowPaths {
+  module.importMemory("host", "memory", 1);
+  return {
+    load: module.importFunction("host", "load", ["i32", "i32"], ["i32"]),
+    store: module.importFunction("host", "store", ["i32", "i32"], ["i32"]),
+    evaluate: module.importFunction("host", "evaluate", ["i32"], ["i32"]),
+  };
+}
+
 /**
  * The interpreter: one function `run() -> i32` that executes blocks until it has to leave, and says why (`LEAVE`).
  *
- * It imports `host.memory`, and `host.load` and `host.store`, the slow paths of memory accesses: they take the address of
- * the micro-operation and the size, find the rest in the engine's fields, and return 0, or anything else to leave.
+ * It imports `host.memory`, `host.load` and `host.store`, the slow paths of memory accesses, and `host.evaluate`, which
+ * runs the bigint meaning of a row. They take the address of the micro-operation, the accesses a size beside it with the
+ * rest in the engine's fields, and return 0, or anything else to leave.
  */
 export function generateInterpreter(layout: InterpreterLayout): Uint8Array<ArrayBuffer> {
   const module = new WasmModule();
-  module.importMemory("host", "memory", 1);
-  const slow: SlowPaths = {
-    load: module.importFunction("host", "load", ["i32", "i32"], ["i32"]),
-    store: module.importFunction("host", "store", ["i32", "i32"], ["i32"]),
-  };
+  const slow = importSlowPaths(module);
   const outlined = generateOutlined(module, layout, slow);
   const rip = layout.state + slot("rip");
   const fuel = layout.state + slot("fuel");
@@ -149,11 +156,7 @@ function generateOutlined(
  */
 export function generateSingle(row: UopDefinition, layout: InterpreterLayout): Uint8Array<ArrayBuffer> {
   const module = new WasmModule();
-  module.importMemory("host", "memory", 1);
-  const slow: SlowPaths = {
-    load: module.importFunction("host", "load", ["i32", "i32"], ["i32"]),
-    store: module.importFunction("host", "store", ["i32", "i32"], ["i32"]),
-  };
+  const slow = importSlowPaths(module);
   module.function(
     ["i32"],
     ["i32"],

@@ -52,7 +52,7 @@ export const LEAVE = {
   FUEL: 1,
   /** No block is known for RIP. */
   MISS: 2,
-  /** The slow path of a memory access failed at `uop`. */
+  /** The slow path of a memory access, or the bigint meaning of a row, failed at `uop`. */
   ACCESS: 3,
   /** A micro-operation raised `fault` at `uop`. */
   RAISE: 4,

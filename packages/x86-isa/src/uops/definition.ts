@@ -68,6 +68,11 @@ export interface UopEmitter {
   load(size: MemorySize, willWrite: boolean): void;
   /** Store the i64 (v128 for 16 bytes) pushed by `value` there. A fault leaves the block, with nothing stored. */
   store(size: MemorySize, value: () => void): void;
+  /**
+   * Do what the row's bigint meaning says, all of it, by a call of the host; a fault leaves the block. For a row without
+   * a meaning of its own in WebAssembly, and for the uncommon values of one that has a quick way for the common ones.
+   */
+  evaluate(): void;
   /** Leave the block with an exception at the current instruction. Nothing of it may have been done yet. */
   raise(vector: number, errorCode?: number): void;
   /** The same with `vector | errorCode << 8 | hasErrorCode << 31` pushed as i32 by `fault`. */

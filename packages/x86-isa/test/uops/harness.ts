@@ -4,13 +4,13 @@ import {
   GuestException,
   LEAVE,
   STATE_BYTES,
+  StateValues,
+  decodeUop,
   encodeUop,
   generateSingle,
-  slot,
   type Machine,
   type Uop,
   type UopDefinition,
-  type UopValues,
 } from "../../src/index.js";
 
 const ENGINE = 8192;
@@ -27,18 +27,60 @@ export interface Outcome {
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
+// Rows that are compared here touch nothing of the machine but its state.
+const machineOf = (state: CpuState): Machine => ({ state }) as unknown as Machine;
+
+/** Holds rows to writing values of the width that they say. */
+class StrictValues extends StateValues {
+  constructor(
+    private readonly row: UopDefinition,
+    state: CpuState,
+    private readonly skipped: (count: number) => void,
+  ) {
+    super(machineOf(state));
+  }
+
+  override setD(value: bigint): void {
+    if (value !== BigInt.asUintN(64, value))
+      throw new RangeError(`${this.row.name} wrote ${value}, which is no unsigned 64-bit value`);
+    super.setD(value);
+  }
+
+  override skip(count: number): void {
+    this.skipped(count);
+  }
+}
+
 /** Both meanings of one row, each over a state of its own that starts with the same bytes. */
 export class RowHarness {
   readonly #memory = new WebAssembly.Memory({ initial: 1 });
   readonly #run: (pc: number) => number;
+  #thrown: GuestException | undefined;
 
   constructor(readonly row: UopDefinition) {
     const module = new WebAssembly.Module(generateSingle(row, LAYOUT));
     const absent = (): number => 1;
     const instance = new WebAssembly.Instance(module, {
-      host: { memory: this.#memory, load: absent, store: absent },
+      host: { memory: this.#memory, load: absent, store: absent, evaluate: (pc: number) => this.#evaluate(pc) },
     });
     this.#run = instance.exports["run"] as (pc: number) => number;
+  }
+
+  /** What the generated code asks for where it has no meaning of its own. */
+  #evaluate(pc: number): number {
+    const { buffer } = this.#memory;
+    const values = new StrictValues(this.row, new CpuState(buffer, LAYOUT.state), () => {
+      throw new RangeError(`${this.row.name} skips in its bigint meaning`);
+    });
+    values.uop = decodeUop(new DataView(buffer), pc);
+    try {
+      this.row.evaluate(values);
+      return 0;
+    } catch (error) {
+      if (!(error instanceof GuestException)) throw error;
+      this.#thrown = error;
+      return 1;
+    }
   }
 
   wasm(uop: Uop, state: Uint8Array): Outcome {
@@ -47,15 +89,14 @@ export class RowHarness {
     const view = new DataView(this.#memory.buffer);
     encodeUop(uop, view, UOP);
     const left = this.#run(UOP);
-    const fault = view.getUint32(ENGINE + ENGINE_FIELD.fault, true);
-    return {
-      state: hex(bytes.subarray(0, STATE_BYTES)),
-      fault:
-        left === LEAVE.RAISE
-          ? describe(fault & 0xff, fault >= 2 ** 31 ? (fault >>> 8) & 0x7f_ffff : undefined)
-          : undefined,
-      skipped: 0,
-    };
+    const raised = view.getUint32(ENGINE + ENGINE_FIELD.fault, true);
+    let fault: string | undefined;
+    if (left === LEAVE.RAISE) {
+      fault = describe(raised & 0xff, raised >= 2 ** 31 ? (raised >>> 8) & 0x7f_ffff : undefined);
+    } else if (left === LEAVE.ACCESS && this.#thrown !== undefined) {
+      fault = describe(this.#thrown.vector, this.#thrown.errorCode);
+    }
+    return { state: hex(bytes.subarray(0, STATE_BYTES)), fault, skipped: 0 };
   }
 
   bigint(uop: Uop, initial: Uint8Array): Outcome {
@@ -64,32 +105,10 @@ export class RowHarness {
     bytes.set(initial);
     let skipped = 0;
     let fault: string | undefined;
-    const u64 = (value: bigint): bigint => BigInt.asUintN(64, value);
-    const values: UopValues = {
-      // Rows that are compared here touch nothing of the machine but its state.
-      machine: { state } as unknown as Machine,
-      uop,
-      a: () => state.get64(uop.a),
-      b: () => state.get64(uop.b),
-      d: () => state.get64(uop.d),
-      imm: () => u64(uop.imm),
-      n: () => uop.b,
-      setD: (value) => {
-        if (value !== u64(value))
-          throw new RangeError(`${this.row.name} wrote ${value}, which is no unsigned 64-bit value`);
-        state.set64(uop.d, value);
-      },
-      va: () => 0n,
-      vb: () => 0n,
-      vd: () => 0n,
-      setVD: () => undefined,
-      get: (field) => state.get64(slot(field)),
-      set: (field, value) => state.set64(slot(field), value),
-      skip: (count) => {
-        skipped = count;
-      },
-      system: () => undefined,
-    };
+    const values = new StrictValues(this.row, state, (count) => {
+      skipped = count;
+    });
+    values.uop = uop;
     try {
       this.row.evaluate(values);
     } catch (error) {
