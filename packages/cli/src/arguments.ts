@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
-import { isOpName, OP_NAMES, unknownName, type OpName } from "@tapvisor/kvm-core";
+import { MACHINE_MODELS } from "@tapvisor/devices";
+import { isOpName, OP_NAMES, unknownName, type MachineModel, type OpName } from "@tapvisor/kvm-core";
 import { PROFILES } from "@tapvisor/x86-cpu";
 import { UsageError } from "./errors.js";
 
@@ -38,6 +39,14 @@ export function parseOps(text: string): readonly OpName[] {
     if (!isOpName(name)) throw new UsageError(`--trace: ${unknownName("op", name, OP_NAMES)}`);
     return name;
   });
+}
+
+/** One of the machines there are, by its name. */
+export function parseMachine(text: string): MachineModel {
+  const names = MACHINE_MODELS.map(({ name }) => name);
+  const model = MACHINE_MODELS.find(({ name }) => name === text);
+  if (model === undefined) throw new UsageError(`--machine: no machine "${text}"; there are: ${names.join(", ")}`);
+  return model;
 }
 
 /** A processor profile, and what the guest's CPUID shows instead of its own vendor. */

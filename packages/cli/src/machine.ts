@@ -1,17 +1,16 @@
 import { svmBackend } from "@tapvisor/arch-svm-stub";
 import { vmxBackend } from "@tapvisor/arch-vmx";
-import { AddressBus, DebugExit, FwCfg, machineItems, Uart16550 } from "@tapvisor/devices";
-import type { ArchBackend, ByteSink, Interceptor } from "@tapvisor/kvm-core";
-import { createMachine as composeMachine, defineMachine, type Board, type ComposedMachine } from "@tapvisor/sdk";
+import { AddressBus, STOCK_MACHINE, Uart16550 } from "@tapvisor/devices";
+import type { ArchBackend, ByteSink, Interceptor, MachineModel } from "@tapvisor/kvm-core";
+import { createMachine as composeMachine, defineMachine, type ComposedMachine } from "@tapvisor/sdk";
 import { createHost, PROFILES, profileNamed } from "@tapvisor/x86-cpu";
-
-/** Where the stock machine's devices are, as on a PC under QEMU. */
-export const PLACES = { DEBUG_EXIT: 0xf4, COM1: 0x3f8, COM1_GSI: 4, FW_CFG: 0x510 } as const;
 
 /** The backends of the stock machine, in the order in which they are tried. */
 export const STOCK_BACKENDS: readonly ArchBackend[] = [vmxBackend, svmBackend];
 
 export interface StockMachineOptions {
+  /** Which devices it has; those of the stock machine unless told otherwise. */
+  readonly model?: MachineModel;
   /** Bytes of guest memory, whole MiB; 128 MiB unless told otherwise. */
   readonly memorySize?: number;
   /** vCPUs, and logical processors of the host. */
@@ -41,23 +40,13 @@ const MIB = 1 << 20;
 /** RAM of the host beside the guest's: page tables, VMCS regions, bitmaps. */
 const HOST_OVERHEAD = 32 * MIB;
 
-/** Make the stock machine: one serial port, the debug-exit port and fw_cfg about the vCPUs. */
+/** Make a machine of one of the models, on processors of software. */
 export function createMachine(options: StockMachineOptions = {}): StockMachine {
-  const { memorySize = 128 * MIB, cpus = 1, profile = PROFILES[0]?.name ?? "", console } = options;
-  const uarts: Uart16550[] = [];
-  const placeDevices = ({ environment, irq, onInput }: Board) => {
-    const uart = new Uart16550({ sink: console ?? { write: () => {} }, line: irq(PLACES.COM1_GSI), environment });
-    uarts.push(uart);
-    onInput((bytes) => uart.send(bytes));
-    return [
-      { bus: "port", base: PLACES.COM1, device: uart },
-      { bus: "port", base: PLACES.DEBUG_EXIT, device: new DebugExit(environment) },
-      { bus: "port", base: PLACES.FW_CFG, device: new FwCfg(machineItems(memorySize, cpus)) },
-    ] as const;
-  };
+  const { model = STOCK_MACHINE, memorySize = 128 * MIB, cpus = 1, profile = PROFILES[0]?.name ?? "" } = options;
+  const console = options.console ?? { write: () => {} };
   const machine = composeMachine(
     defineMachine({
-      name: "stock",
+      name: model.name,
       memorySize,
       cpus,
       host: () => {
@@ -76,10 +65,10 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
       ...(options.backend === undefined ? {} : { backend: options.backend }),
       interceptors: options.interceptors ?? [],
       bus: () => new AddressBus(),
-      devices: placeDevices,
+      devices: (board) => model.devices(board, console),
     }),
   );
-  const [uart] = uarts;
-  if (uart === undefined) throw new TypeError("the stock machine was made without its serial port");
+  const uart = machine.devices.map(({ device }) => device).find((device) => device instanceof Uart16550);
+  if (uart === undefined) throw new TypeError(`machine "${model.name}" has no serial port`);
   return Object.assign(machine, { uart });
 }

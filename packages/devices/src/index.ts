@@ -1,4 +1,6 @@
 export * from "./debug-exit.js";
 export * from "./fw-cfg.js";
 export * from "./io-bus.js";
+export * from "./machines/index.js";
+export * from "./test-device/index.js";
 export * from "./uart16550.js";

@@ -122,6 +122,11 @@ export class KvmVm implements Vm {
     if (!writeGuest(this, address, data)) throw this.#noSlot("write", address, data.length);
   }
 
+  unmapPage(guestPhysAddr: number): void {
+    this.#requireAlive("kvm_mmu_notifier_invalidate_page");
+    this.tdp.unmap(Math.floor(guestPhysAddr / PAGE_SIZE));
+  }
+
   #noSlot(what: string, address: number, length: number): KvmError {
     return new KvmError(
       "EFAULT",

@@ -1,10 +1,11 @@
 import { writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { Command, Option } from "commander";
-import type { Interceptor, OpName } from "@tapvisor/kvm-core";
+import { MACHINE_MODELS } from "@tapvisor/devices";
+import type { Interceptor, MachineModel, OpName } from "@tapvisor/kvm-core";
 import { IMAGE_FORMATS, loadImage, type ImageFormat, type LoadOptions } from "@tapvisor/sdk";
 import {
-  parseChoice, parseCount, parseCpus, parseMemory, parseOps, parseCpu, readInput, reasonOf, type CpuChoice,
+  parseChoice, parseCount, parseCpu, parseCpus, parseMachine, parseMemory, parseOps, readInput, reasonOf, type CpuChoice,
 } from "../arguments.js"; // prettier-ignore
 import { EXIT_STATUS, UsageError } from "../errors.js";
 import { createMachine, STOCK_BACKENDS } from "../machine.js";
@@ -21,6 +22,7 @@ export interface CommandStreams extends TerminalStreams {
 interface RunFlags {
   readonly append?: string;
   readonly initrd?: string;
+  readonly machine?: MachineModel;
   readonly memory: number;
   readonly smp: number;
   readonly cpu?: CpuChoice;
@@ -41,6 +43,11 @@ export function runCommand(streams: CommandStreams, finish: (status: number) => 
     .argument("<image>", "Multiboot ELF kernel, boot sector, or raw code")
     .option("--append <text>", "command line of the kernel, after the image's name")
     .option("--initrd <file>", "first Multiboot module")
+    .option(
+      "--machine <name>",
+      `which devices it has: ${MACHINE_MODELS.map(({ name, summary }) => `${name} (${summary})`).join(", ")}`,
+      parseMachine,
+    )
     .addOption(
       new Option("--memory <size>", "guest memory, as 128M or 1G").argParser(parseMemory).default(128 << 20, "128M"),
     )
@@ -88,6 +95,7 @@ async function run(path: string, flags: RunFlags, streams: CommandStreams): Prom
   if (flags.trace !== undefined) interceptors.push(tracer(flags.trace, (line) => streams.errors.write(`${line}\n`)));
   const terminal = new SerialTerminal(streams);
   const machine = createMachine({
+    ...(flags.machine === undefined ? {} : { model: flags.machine }),
     memorySize: flags.memory,
     cpus: flags.smp,
     ...(flags.cpu === undefined ? {} : { profile: flags.cpu.profile }),

@@ -1,5 +1,6 @@
 export * from "../host/index.js";
 export * from "./backend.js";
+export * from "./board.js";
 export * from "./device.js";
 export * from "./errors.js";
 export * from "./exits.js";

@@ -47,6 +47,8 @@ export interface Vm {
   readGuest(address: number, length: number): Uint8Array;
   writeGuest(address: number, data: Uint8Array): void;
   slotOf(gfn: number): MemorySlot | undefined;
+  /** kvm_mmu_notifier_invalidate_page: the guest's next access to the page that holds the address maps it afresh. */
+  unmapPage(guestPhysAddr: number): void;
   destroy(): void;
 }
 

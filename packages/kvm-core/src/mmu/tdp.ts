@@ -141,6 +141,16 @@ export class TdpMmu {
     if (changed) makeAllCpusRequest(this.vm, REQUEST.TLB_FLUSH);
   }
 
+  /** kvm_unmap_hva: the next access to the frame faults. */
+  unmap(gfn: number): void {
+    const at = this.#leaf(gfn, false);
+    if (at === -1) return;
+    const { memory } = this.vm.kvm.host;
+    memory.writeU32(at, 0);
+    memory.writeU32(at + 4, 0);
+    makeAllCpusRequest(this.vm, REQUEST.TLB_FLUSH);
+  }
+
   /** kvm_mmu_invalidate_zap_all_pages: give all tables back; every vCPU loads a new root before it enters again. */
   zapAll(): void {
     const { memory } = this.vm.kvm.host;

@@ -1,10 +1,11 @@
 import {
   composeCore, Machine, PAGE_SIZE,
-  type Attachment, type CpuidEntry, type Interceptor, type InterceptorScope, type IrqLine, type Kvm, type PhysicalMemory, type Vcpu, type Vm,
+  type Attachment, type Board, type CpuidEntry, type Interceptor, type InterceptorScope, type IrqLine, type Kvm, type PhysicalMemory,
+  type PlacedDevice, type Vcpu, type Vm,
 } from "@tapvisor/kvm-core"; // prettier-ignore
 import { installImage, type GuestImage } from "../loaders/image.js";
 import { BELOW_4G_END } from "../loaders/multiboot-info.js";
-import type { Board, MachineDefinition, PlacedDevice } from "./define-machine.js";
+import type { MachineDefinition } from "./define-machine.js";
 
 /** A machine that was made from its definition: a core of its own, one VM, its vCPUs and devices. */
 export interface ComposedMachine extends Pick<Machine, "run" | "input" | "inputs" | "instructions"> {
@@ -57,6 +58,7 @@ export function createMachine(definition: MachineDefinition): ComposedMachine {
       cpus,
       irq: (gsi) => irqLine(vm, gsi),
       onInput: (receiver) => machine.onInput(receiver),
+      unmapPage: (guestPhysAddr) => vm.unmapPage(guestPhysAddr),
     };
     const devices = definition.devices?.(board) ?? [];
     for (const { bus, base, device } of devices) (bus === "port" ? machine.ports : machine.memory).attach(base, device);

@@ -1,27 +1,11 @@
-import type { ArchBackend, Device, DeviceEnvironment, Host, Interceptor, IoBus, IrqLine } from "@tapvisor/kvm-core";
+import type { ArchBackend, Board, Host, Interceptor, IoBus, PlacedDevice } from "@tapvisor/kvm-core";
+
+export type { Board, PlacedDevice };
 
 /** A host, and how many guest instructions its processors have retired. */
 export interface MachineHost {
   readonly host: Host;
   retired(): number;
-}
-
-/** What a board offers to the devices on it. */
-export interface Board {
-  readonly environment: DeviceEnvironment;
-  readonly memorySize: number;
-  readonly cpus: number;
-  /** Input `gsi` of the interrupt controllers. */
-  irq(gsi: number): IrqLine;
-  /** Where the machine's input from outside goes. */
-  onInput(receiver: (bytes: readonly number[]) => void): void;
-}
-
-/** A device and its place: a port, or a guest physical address. */
-export interface PlacedDevice {
-  readonly bus: "port" | "memory";
-  readonly base: number;
-  readonly device: Device;
 }
 
 /** A machine as a list of its parts. */

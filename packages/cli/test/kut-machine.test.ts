@@ -1,0 +1,88 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { dword, reg } from "@tapvisor/x86-isa";
+import type { RunReport } from "../src/report.js";
+import { file, missing, tapvisor } from "./support/command.js";
+import { debugExit, kernel } from "./support/kernels.js";
+
+const { eax, ebx, ecx, edi, edx, esi, ax, dx } = reg;
+
+describe("--machine", () => {
+  it("lists the machines in its help, and names them where there is none of the name", async () => {
+    expect((await tapvisor(["run", "--help"])).output.replaceAll(/\s+/g, " ")).toMatch(/stock \(.*kut \(/);
+    expect(await tapvisor(["run", "image", "--machine", "pc"])).toMatchObject({
+      status: 2,
+      errors: 'tapvisor: --machine: no machine "pc"; there are: stock, kut\n',
+    });
+  });
+});
+
+describe("the machine kut", () => {
+  it("has a latch at 0xe0 that string instructions reach too", async () => {
+    const image = file(
+      "latch",
+      kernel((a) => {
+        a.mov(eax, 0x11223344).out(0xe0, eax).mov(eax, 0xaabb).out(0xe2, ax);
+        a.mov(esi, 0x20_0000).mov(dword(esi), 0x99).mov(edx, 0xe1).cld().outsb();
+        a.mov(edi, 0x20_0100).mov(edx, 0xe0).insd();
+        a.cmp(dword({ disp: 0x20_0100 }), 0xaabb9944).jne("halt");
+        debugExit(a, 4);
+      }),
+    );
+    expect((await tapvisor(["run", image, "--machine", "kut"])).status).toBe(9);
+    // The stock machine has no such port.
+    expect((await tapvisor(["run", image])).status).toBe(0);
+  });
+
+  it("has memory at 0xff000000 that every access reaches by an exit", async () => {
+    const report = missing("iomem.json");
+    const image = file(
+      "iomem",
+      kernel((a) => {
+        a.mov(ebx, 0xff00_0000).mov(dword(ebx, 0xfffc), 5).add(dword(ebx, 0xfffc), 7).mov(ecx, dword(ebx, 0xfffc));
+        a.cmp(ecx, 12).jne("halt");
+        debugExit(a, 4);
+      }),
+    );
+    expect((await tapvisor(["run", image, "--machine", "kut", "--report", report])).status).toBe(9);
+    const { exits } = JSON.parse(readFileSync(report, "utf8")) as RunReport;
+    // A write, the two halves of a read-modify-write, and a read.
+    expect(exits["user:mmio"]).toBe(4);
+  });
+
+  it("drops the mapping of a page at port 0xe4, and nothing of what is in it", async () => {
+    const violations = async (name: string, flush: boolean) => {
+      const report = missing(`${name}.json`);
+      const image = file(
+        name,
+        kernel((a) => {
+          a.mov(ebx, 0x40_0000).mov(dword(ebx), 0x1234).mov(eax, ebx);
+          if (flush) a.out(0xe4, eax);
+          a.cmp(dword(ebx), 0x1234).jne("halt");
+          debugExit(a, 4);
+        }),
+      );
+      expect((await tapvisor(["run", image, "--machine", "kut", "--report", report])).status).toBe(9);
+      return (JSON.parse(readFileSync(report, "utf8")) as RunReport).exits["EPT_VIOLATION"] ?? 0;
+    };
+    expect(await violations("flush", true)).toBe((await violations("no-flush", false)) + 1);
+  });
+
+  it("raises the line of a GSI at port 0x2000 and on", async () => {
+    // Line 14 by the I/O APIC to the ISA vector 0x41; HLT ends with it, and the local APIC has it in service.
+    const image = file(
+      "lines",
+      kernel((a) => {
+        a.mov(ebx, 0xfec0_0000)
+          .mov(dword(ebx), 0x10 + 2 * 14)
+          .mov(dword(ebx, 0x10), 0x41);
+        a.mov(ebx, 0xfee0_0000).mov(dword(ebx, 0xf0), 0x1ff);
+        a.mov(edx, 0x200e).mov(eax, 1).out(dx, eax);
+        // IRR, the word of vectors 0x40 to 0x5f.
+        a.cmp(dword(ebx, 0x220), 2).jne("halt");
+        debugExit(a, 4);
+      }),
+    );
+    expect((await tapvisor(["run", image, "--machine", "kut"])).status).toBe(9);
+  });
+});

@@ -1,0 +1,22 @@
+import type { MachineModel } from "@tapvisor/kvm-core/contract";
+import { DebugExit } from "../debug-exit.js";
+import { FwCfg, machineItems } from "../fw-cfg.js";
+import { Uart16550 } from "../uart16550.js";
+
+/** Where the stock machine's devices are, as on a PC under QEMU. */
+export const PLACES = { DEBUG_EXIT: 0xf4, COM1: 0x3f8, COM1_GSI: 4, FW_CFG: 0x510 } as const;
+
+/** One serial port, the debug-exit port, and fw_cfg about the vCPUs. */
+export const STOCK_MACHINE: MachineModel = {
+  name: "stock",
+  summary: "a serial port, the debug-exit port and fw_cfg",
+  devices({ environment, irq, onInput, memorySize, cpus }, console) {
+    const uart = new Uart16550({ sink: console, line: irq(PLACES.COM1_GSI), environment });
+    onInput((bytes) => uart.send(bytes));
+    return [
+      { bus: "port", base: PLACES.COM1, device: uart },
+      { bus: "port", base: PLACES.DEBUG_EXIT, device: new DebugExit(environment) },
+      { bus: "port", base: PLACES.FW_CFG, device: new FwCfg(machineItems(memorySize, cpus)) },
+    ];
+  },
+};

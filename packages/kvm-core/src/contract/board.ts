@@ -1,0 +1,31 @@
+import type { ByteSink, Device, DeviceEnvironment, IrqLine } from "./device.js";
+
+/** What a board offers to the devices on it. */
+export interface Board {
+  readonly environment: DeviceEnvironment;
+  /** Bytes of guest memory. */
+  readonly memorySize: number;
+  readonly cpus: number;
+  /** Input `gsi` of the interrupt controllers. */
+  irq(gsi: number): IrqLine;
+  /** Where the machine's input from outside goes. */
+  onInput(receiver: (bytes: readonly number[]) => void): void;
+  /** Have the host take its mapping of one guest page away, as when it moves or swaps the page; the next access maps it again. */
+  unmapPage(guestPhysAddr: number): void;
+}
+
+/** A device and its place: a port, or a guest physical address. */
+export interface PlacedDevice {
+  readonly bus: "port" | "memory";
+  readonly base: number;
+  readonly device: Device;
+}
+
+/** A kind of machine by its name: which devices it has, and where. */
+export interface MachineModel {
+  readonly name: string;
+  /** One line for a list of the models there are. */
+  readonly summary: string;
+  /** Make the devices of one machine. `console` takes what its first serial port sends. */
+  devices(board: Board, console: ByteSink): readonly PlacedDevice[];
+}
