@@ -1,6 +1,6 @@
-import { createMachine } from "../../packages/cli/dist/index.js";
-import { loadLongMode } from "../../packages/sdk/dist/index.js";
-import { Assembler, dword, mem, reg } from "../../packages/x86-isa/dist/index.js";
+import { createMachine } from "tapvisor";
+import { loadLongMode } from "@tapvisor/sdk";
+import { Assembler, dword, mem, reg } from "@tapvisor/x86-isa";
 
 const { al, dx, eax, ebx, ecx, edx, rax, rbx, rcx, rdi, rdx, r8, r9 } = reg;
 

@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 const benches = {
   "op-call": async () => (await import("./op-call-bench.mjs")).opCallBench(),
   mips: async () => (await import("./guest-bench.mjs")).mipsBench(),
+  guest: async () => (await import("./guest/bench.mjs")).guestBench(),
   exits: async () => (await import("./guest-bench.mjs")).exitsBench(),
 };
 
