@@ -1,5 +1,6 @@
 import {
   CR0,
+  CR4,
   EFER,
   RFLAGS,
   SEGMENT_RIGHTS,
@@ -12,6 +13,7 @@ import {
 } from "@tapvisor/x86-isa";
 
 const SLOT_CR0 = slot("cr0");
+const SLOT_CR4 = slot("cr4");
 const SLOT_EFER = slot("efer");
 const SLOT_FLAGS_REST = slot("flagsRest");
 const SLOT_CS_RIGHTS = slot("cs.rights");
@@ -36,15 +38,33 @@ function isFlat(state: CpuState, name: SegmentName): boolean {
   return code ? name === "cs" && (rights & 2) !== 0 : (rights & 6) === 2;
 }
 
+/** Bits of CR0 and CR4 that lifting depends on. */
+export const CODE_MODE_CR0 = Number(CR0.PE | CR0.MP | CR0.EM | CR0.TS);
+export const CODE_MODE_CR4 = Number(CR4.OSFXSR);
+
 /** What lifting depends on, from the state. `feature` says what CPUID shows. */
 export function codeMode(state: CpuState, feature: (name: string) => boolean): CodeMode {
   const bitness = bitnessOf(state);
+  const cr0 = state.get32(SLOT_CR0);
+  const has = (bit: bigint): boolean => (cr0 & Number(bit)) !== 0;
   return {
     bitness,
     stackBytes: bitness === 64 ? 8 : stackAddressBytes(state),
     flat: bitness === 64 || FLAT_SEGMENTS.every((name) => isFlat(state, name)),
     virtual8086: (state.get32(SLOT_FLAGS_REST) & Number(RFLAGS.VM)) !== 0,
-    protectedMode: (state.get32(SLOT_CR0) & Number(CR0.PE)) !== 0,
+    protectedMode: has(CR0.PE),
+    extensions: {
+      em: has(CR0.EM),
+      mp: has(CR0.MP),
+      ts: has(CR0.TS),
+      osfxsr: (state.get32(SLOT_CR4) & CODE_MODE_CR4) !== 0,
+    },
     feature,
   };
+}
+
+/** A name that tells code modes apart. */
+export function codeModeName(mode: CodeMode): string {
+  const { bitness, stackBytes, flat, virtual8086, protectedMode, extensions } = mode;
+  return [bitness, stackBytes, flat, virtual8086, protectedMode, ...Object.values(extensions ?? {})].join();
 }

@@ -1,5 +1,4 @@
 import {
-  CR0,
   EFER,
   ENGINE_FIELD,
   GuestException,
@@ -37,7 +36,7 @@ import {
   TLB_ENTRIES,
 } from "../paging/index.js";
 import { BlockCache, blockKey, type Block } from "./block-cache.js";
-import { codeMode } from "./code-mode.js";
+import { CODE_MODE_CR0, CODE_MODE_CR4, codeMode, codeModeName } from "./code-mode.js";
 import type { FastPath } from "./engine.js";
 import type { GuestEvents } from "./events.js";
 import type { Stepper } from "./stepper.js";
@@ -65,7 +64,8 @@ const ACCESS_SYSTEM = 2;
 
 /** Words of the state that decide about code mode and code addresses, with the bits of them that do. */
 const MODE_WORDS: readonly (readonly [word: number, mask: number])[] = [
-  [slot("cr0") >> 2, Number(CR0.PE)],
+  [slot("cr0") >> 2, CODE_MODE_CR0],
+  [slot("cr4") >> 2, CODE_MODE_CR4],
   [slot("efer") >> 2, Number(EFER.LMA)],
   [SLOT_FLAGS_REST >> 2, Number(RFLAGS.VM)],
   ...(["cs", "ds", "es", "ss"] as const).flatMap((name) => {
@@ -339,8 +339,7 @@ export class Interpreter implements FastPath {
     this.#user = user;
     this.#tagSingle = single;
     const mode = codeMode(this.#state, this.parts.feature);
-    const { bitness, stackBytes, flat, virtual8086, protectedMode } = mode;
-    const name = `${bitness},${stackBytes},${flat},${virtual8086},${protectedMode}`;
+    const name = codeModeName(mode);
     let entry = this.#modes.get(name);
     if (entry === undefined) {
       entry = { mode, number: this.#modes.size * 2 };
@@ -352,7 +351,7 @@ export class Interpreter implements FastPath {
       this.#tagGeneration = tlb.generation;
     }
     const state = this.#state;
-    const segment = bitness === 64 ? "" : `${state.get64(SLOT_CS_BASE)},${state.get32(SLOT_CS_LIMIT)}`;
+    const segment = mode.bitness === 64 ? "" : `${state.get64(SLOT_CS_BASE)},${state.get32(SLOT_CS_LIMIT)}`;
     const key = `${entry.number},${single},${user},${segment}`;
     let tag = this.#tags.get(key);
     if (tag === undefined) {

@@ -6,8 +6,11 @@ import {
   DecoderOptions,
   Instruction,
   MemorySizeExt,
+  Mnemonic,
+  OpCodeOperandKind,
   OpKind,
   type Code,
+  type OpCodeInfo,
 } from "./iced.js";
 import type { Bitness, DecodedInstruction, MemoryOperand, Operand } from "./instruction.js";
 import { generalRegister, isInstructionPointer, NO_REGISTER, segmentRegister } from "./registers.js";
@@ -40,6 +43,32 @@ export interface CodeInfo {
   readonly features: readonly string[];
   /** In the manual's notation, for messages: `ADD r/m32, r32`. */
   readonly syntax: string;
+  /** The register file of an extension that it works on, and so what has to be switched on for it. */
+  readonly extension: RegisterExtension | undefined;
+}
+
+/** Register files beside the general registers; `mmx-sse` for instructions that move between the two. */
+export type RegisterExtension = "x87" | "mmx" | "sse" | "mmx-sse";
+
+const MMX_KINDS: ReadonlySet<OpCodeOperandKind> = new Set([
+  OpCodeOperandKind.mm_reg,
+  OpCodeOperandKind.mm_rm,
+  OpCodeOperandKind.mm_or_mem,
+]);
+const XMM_KINDS: ReadonlySet<OpCodeOperandKind> = new Set([
+  OpCodeOperandKind.xmm_reg,
+  OpCodeOperandKind.xmm_rm,
+  OpCodeOperandKind.xmm_or_mem,
+]);
+
+function registerExtension(opCode: OpCodeInfo, features: readonly string[]): RegisterExtension | undefined {
+  const kinds = Array.from({ length: opCode.opCount }, (_, n) => opCode.opKind(n));
+  const mmx = kinds.some((kind) => MMX_KINDS.has(kind)) || opCode.mnemonic === Mnemonic.Emms;
+  const status = opCode.mnemonic === Mnemonic.Ldmxcsr || opCode.mnemonic === Mnemonic.Stmxcsr;
+  const sse = status || kinds.some((kind) => XMM_KINDS.has(kind));
+  if (mmx) return sse ? "mmx-sse" : "mmx";
+  if (sse) return "sse";
+  return features.some((feature) => feature.startsWith("FPU")) ? "x87" : undefined;
 }
 
 const bytes = (bits: number): 0 | 2 | 4 | 8 => (bits === 16 ? 2 : bits === 32 ? 4 : bits === 64 ? 8 : 0);
@@ -53,11 +82,13 @@ export function codeInfo(code: number): CodeInfo {
     const opCode = CodeExt.opCode(code as Code);
     const sample = new Instruction();
     sample.code = code as Code;
+    const features = Array.from(sample.cpuidFeatures(), (feature) => CpuidFeature[feature] ?? String(feature));
     info = {
       operandSize: bytes(opCode.operandSize),
       addressSize: bytes(opCode.addressSize),
-      features: Array.from(sample.cpuidFeatures(), (feature) => CpuidFeature[feature] ?? String(feature)),
+      features,
       syntax: opCode.instructionString,
+      extension: registerExtension(opCode, features),
     };
     sample.free();
     opCode.free();

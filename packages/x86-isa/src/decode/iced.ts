@@ -14,6 +14,7 @@ export {
   Instruction,
   MemorySizeExt,
   Mnemonic,
+  OpCodeInfo,
   OpCodeOperandKind,
   OpKind,
   Register,

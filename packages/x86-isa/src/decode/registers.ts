@@ -15,6 +15,7 @@ const RIP = 70;
 const ES = 71;
 const GS = 76;
 const XMM0 = 77;
+const MM0 = 225;
 
 export const NO_REGISTER = 0;
 
@@ -52,6 +53,11 @@ export function xmmRegister(register: number): number {
   return register >= XMM0 && register < XMM0 + 32 ? register - XMM0 : -1;
 }
 
+/** Number of an MMX register, -1 if `register` names none. */
+export function mmxRegister(register: number): number {
+  return register >= MM0 && register < MM0 + 8 ? register - MM0 : -1;
+}
+
 /** Whether `register` is the instruction pointer as base of an address (EIP or RIP). */
 export function isInstructionPointer(register: number): boolean {
   return register === EIP || register === RIP;
@@ -62,3 +68,12 @@ export const GPR_SLOTS: readonly number[] = GPR_NAMES.map((name) => slot(name));
 
 /** State offsets of the segment bases by encoding of the segment register. */
 export const SEGMENT_BASE_SLOTS: readonly number[] = SEGMENT_NAMES.map((name) => slot(`${name}.base`));
+
+/** State offsets of the XMM registers by number. */
+export const XMM_SLOTS: readonly number[] = Array.from({ length: 16 }, (_, n) => slot(`xmm${n}`));
+
+/**
+ * State offsets of the MMX registers by number: each is the significand of the x87 register with the same physical
+ * number (SDM vol. 1, "MMX State").
+ */
+export const MMX_SLOTS: readonly number[] = Array.from({ length: 8 }, (_, n) => slot(`st${n}`));

@@ -10,6 +10,7 @@ import type { CodeMode } from "./mode.js";
 import { lifterOf } from "./table.js";
 
 const UD = 6;
+const NM = 7;
 const GP = 13;
 
 export interface LiftedInstruction {
@@ -102,7 +103,20 @@ function available(mode: CodeMode, i: DecodedInstruction): boolean {
   return mode.feature === undefined || codeInfo(i.code).features.every(mode.feature);
 }
 
-type Outcome = "next" | "ends" | "missing";
+/** The exception that an instruction of the x87, MMX or SSE raises because it is switched off. */
+function switchedOff({ extensions }: CodeMode, i: DecodedInstruction): number | undefined {
+  if (extensions === undefined) return undefined;
+  const { em, mp, ts, osfxsr } = extensions;
+  if (i.mnemonic === Mnemonic.Wait) return mp && ts ? NM : undefined;
+  const { extension } = codeInfo(i.code);
+  if (extension === undefined) return undefined;
+  if (extension === "x87") return em || ts ? NM : undefined;
+  if (em || (extension !== "mmx" && !osfxsr)) return UD;
+  return ts ? NM : undefined;
+}
+
+/** How an instruction leaves its block: open, ended, ended by an exception; or it is not there to be written. */
+type Outcome = "next" | "ends" | "raises" | "missing";
 
 /** Write one instruction. */
 function lift(b: Builder, i: DecodedInstruction): Outcome {
@@ -116,6 +130,11 @@ function lift(b: Builder, i: DecodedInstruction): Outcome {
       return "missing";
     }
     mnemonic = older;
+  }
+  const off = switchedOff(b.mode, i);
+  if (off !== undefined) {
+    b.raiseIf(1n, off);
+    return "raises";
   }
   const handler = handlerOf(b.mode, i);
   if (handler !== undefined) {
@@ -195,9 +214,9 @@ export function liftBlock(
     instructions.push({ instruction, offset: Number(instruction.ip - ip), first: b.uops.length });
     const outcome = lift(b, instruction);
     if (outcome === "ends") return finish(b, instructions, undefined);
-    if (outcome === "missing") {
+    if (outcome === "raises" || outcome === "missing") {
       b.continueAt(b.fallThrough);
-      return finish(b, instructions, codeInfo(instruction.code).syntax);
+      return finish(b, instructions, outcome === "missing" ? codeInfo(instruction.code).syntax : undefined);
     }
   }
   b.continueAt(b.fallThrough);

@@ -254,7 +254,8 @@ export class Builder extends UopWriter {
     return { ...address, slot: d, displacement: 0n };
   }
 
-  #access(address: Address): { a: number; imm: bigint } {
+  /** The fields of a memory row for an address. */
+  access(address: Address): { a: number; imm: bigint } {
     return {
       a: address.slot,
       imm: BigInt.asUintN(32, address.displacement) | (address.stack ? ACCESS_FLAGS.STACK : 0n),
@@ -265,12 +266,12 @@ export class Builder extends UopWriter {
    * Load zero-extended, into a new scratch slot or `d`. With `willWrite` the right to store there is checked at once.
    */
   load(address: Address, size: Size, willWrite = false, d = this.temp()): number {
-    this.emit(`ld${size * 8}${willWrite ? "w" : ""}`, { d, ...this.#access(address) });
+    this.emit(`ld${size * 8}${willWrite ? "w" : ""}`, { d, ...this.access(address) });
     return d;
   }
 
   store(address: Address, size: Size, value: Value): void {
-    const { a, imm } = this.#access(address);
+    const { a, imm } = this.access(address);
     this.emit(`st${size * 8}`, { b: this.slot(value), a, imm });
   }
 

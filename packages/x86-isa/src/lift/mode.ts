@@ -1,5 +1,17 @@
 import type { Bitness } from "../decode/instruction.js";
 
+/** Bits of CR0 and CR4 that make instructions of the x87, MMX and SSE fault, by the manual's names. */
+export interface ExtensionControls {
+  /** CR0.EM: x87 raises #NM, MMX and SSE #UD. */
+  readonly em: boolean;
+  /** CR0.MP: WAIT obeys TS too. */
+  readonly mp: boolean;
+  /** CR0.TS: all of them raise #NM. */
+  readonly ts: boolean;
+  /** CR4.OSFXSR: without it SSE raises #UD. */
+  readonly osfxsr: boolean;
+}
+
 /**
  * What the lifting of an instruction depends on besides its bytes. Blocks are cached by it, so it holds nothing that
  * changes often.
@@ -17,6 +29,8 @@ export interface CodeMode {
   readonly virtual8086: boolean;
   /** CR0.PE. */
   readonly protectedMode: boolean;
+  /** Absent: x87, MMX and SSE are switched on. */
+  readonly extensions?: ExtensionControls;
   /** Whether CPUID shows a feature, by iced-x86's name of it (`BMI1`, `POPCNT`, ...). Absent: all that there are. */
   readonly feature?: (name: string) => boolean;
 }

@@ -1,5 +1,5 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
-import { slot, TEMP_COUNT } from "../state/layout.js";
+import { slot, TEMP_COUNT, VECTOR_TEMP_COUNT } from "../state/layout.js";
 import type { Uop } from "../uops/definition.js";
 import { uopNumber } from "../uops/table.js";
 import type { CodeMode } from "./mode.js";
@@ -9,6 +9,7 @@ export type Value = number | bigint;
 export type Size = 1 | 2 | 4 | 8;
 
 const TEMPS = Array.from({ length: TEMP_COUNT }, (_, i) => slot(`t${i}`));
+const VECTOR_TEMPS = Array.from({ length: VECTOR_TEMP_COUNT }, (_, i) => slot(`v${i}`));
 const FLAGS_REST = slot("flagsRest");
 
 /** Whether a constant fits 32 bits, signed. */
@@ -18,6 +19,7 @@ export const fits32 = (value: bigint): boolean => BigInt.asIntN(32, value) === B
 export class UopWriter {
   readonly uops: Uop[] = [];
   #nextTemp = 0;
+  #nextVector = 0;
   #instruction: DecodedInstruction | undefined;
 
   /** @param blockIp offset in the code segment of the block's first instruction: state field `rip` while it runs */
@@ -29,6 +31,7 @@ export class UopWriter {
   begin(instruction: DecodedInstruction): void {
     this.#instruction = instruction;
     this.#nextTemp = 0;
+    this.#nextVector = 0;
   }
 
   get instruction(): DecodedInstruction {
@@ -40,6 +43,13 @@ export class UopWriter {
   temp(): number {
     const at = TEMPS[this.#nextTemp++];
     if (at === undefined) throw new RangeError("an instruction needs more scratch slots than there are");
+    return at;
+  }
+
+  /** The same of 128 bits. */
+  vectorTemp(): number {
+    const at = VECTOR_TEMPS[this.#nextVector++];
+    if (at === undefined) throw new RangeError("an instruction needs more vector scratch slots than there are");
     return at;
   }
 

@@ -25,8 +25,9 @@ export const GPR_NAMES = [
 export const SEGMENT_NAMES = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"] as const;
 export type SegmentName = (typeof SEGMENT_NAMES)[number];
 
-/** Count of scratch slots that live no longer than one instruction. */
+/** Counts of scratch slots that live no longer than one instruction: of 64 bits, and of 128. */
 export const TEMP_COUNT = 32;
+export const VECTOR_TEMP_COUNT = 8;
 
 const FIELDS: readonly FieldSpec[] = [
   ...GPR_NAMES.map((name) => [name, "u64"] as const),
@@ -99,7 +100,7 @@ const FIELDS: readonly FieldSpec[] = [
   ["fdp", "u64"],
   ...repeat(8, (i) => `st${i}`, "f80"),
   ...repeat(16, (i) => `xmm${i}`, "v128"),
-  ...repeat(4, (i) => `v${i}`, "v128"),
+  ...repeat(VECTOR_TEMP_COUNT, (i) => `v${i}`, "v128"),
 ];
 
 export interface StateField {

@@ -1,7 +1,7 @@
 import type { MemoryAccess } from "../machine.js";
 import { GuestException } from "../machine.js";
 import { slot } from "../state/layout.js";
-import type { MemorySize, UopDefinition, UopValues } from "./definition.js";
+import type { MemorySize, UopDefinition, UopEmitter, UopValues } from "./definition.js";
 import { u64 } from "./parts.js";
 
 /** Flags in the high half of a memory row's constant; the low half is a signed displacement. */
@@ -60,6 +60,56 @@ for (const size of [1, 2, 4, 8, 16] as const satisfies readonly MemorySize[]) {
 
 const SS_BASE = slot("ss.base");
 const FAULT = { SS: 12, GP: 13 } as const;
+
+/** Operands of 128 bits must be aligned, but for those of instructions that say otherwise (SDM vol. 1, "Data Types"). */
+function emitAlignmentCheck(e: UopEmitter): void {
+  const { w } = e;
+  e.a();
+  w.op("i32.wrap_i64");
+  e.immLow();
+  w.op("i32.wrap_i64", "i32.add");
+  w.i32(15);
+  w.op("i32.and");
+  w.if(() => e.raise(FAULT.GP, 0));
+}
+
+function checkAlignment(v: UopValues): void {
+  if ((linearOf(v) & 15n) !== 0n) throw new GuestException(FAULT.GP, 0);
+}
+
+rows.push(
+  {
+    name: "ld128a",
+    summary: "ld128; #GP(0) unless aligned to 16 bytes",
+    operands: ["d", "a", "imm"],
+    memory: true,
+    outlined: true,
+    wasm: (e) => {
+      emitAlignmentCheck(e);
+      e.setVD(() => e.load(16, false));
+    },
+    evaluate: (v) => {
+      checkAlignment(v);
+      v.setVD(v.machine.load(linearOf(v), 16, accessOf(v, false, false)));
+    },
+  },
+  {
+    name: "st128a",
+    summary: "st128; #GP(0) unless aligned to 16 bytes",
+    operands: ["a", "b", "imm"],
+    memory: true,
+    outlined: true,
+    wasm: (e) => {
+      emitAlignmentCheck(e);
+      e.store(16, () => e.vb());
+    },
+    evaluate: (v) => {
+      checkAlignment(v);
+      v.machine.store(linearOf(v), 16, v.vb(), accessOf(v, true, false));
+    },
+  },
+);
+
 /** Access-rights bits (SDM vol. 3, "Guest Register State"). */
 const RIGHTS = {
   WRITABLE_OR_READABLE: 1 << 1,

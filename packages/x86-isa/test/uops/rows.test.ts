@@ -3,7 +3,16 @@ import { describe, expect, it } from "vitest";
 import { CpuState, encodeFlags, slot, uopNumber, UOPS, type Uop, type UopDefinition } from "../../src/index.js";
 import { RowHarness } from "./harness.js";
 
-const SLOTS = [slot("t0"), slot("t1"), slot("t2"), slot("rax")];
+function fromBytes(bytes: number[]): bigint {
+  return bytes.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+}
+
+function fromWords(words: bigint[]): bigint {
+  return words.reduce((sum, word) => (sum << 16n) | word, 0n);
+}
+
+/** Vector slots: rows of 64 bits use their low half. */
+const SLOTS = [slot("v0"), slot("v1"), slot("v2"), slot("xmm3")];
 
 /** Corners of every width, and anything. */
 const value = fc.oneof(
@@ -12,6 +21,13 @@ const value = fc.oneof(
   fc.bigInt(0n, 70n),
   fc.bigInt(0n, (1n << 32n) - 1n),
   fc.bigInt(0n, (1n << 64n) - 1n),
+);
+
+/** The same for elements of vectors. */
+const vectorHalf = fc.oneof(
+  value,
+  fc.array(fc.constantFrom(0, 1, 0x7f, 0x80, 0xff), { minLength: 8, maxLength: 8 }).map(fromBytes),
+  fc.array(fc.constantFrom(0n, 1n, 0x7fffn, 0x8000n, 0xffffn), { minLength: 4, maxLength: 4 }).map(fromWords),
 );
 
 /** States as flags can be: made by an instruction, or by POPF. */
@@ -40,13 +56,16 @@ describe("every micro-operation that touches no memory", () => {
       const place = fc.constantFrom(...SLOTS);
       const property = fc.property(
         fc.tuple(place, place, place),
-        fc.array(value, { minLength: SLOTS.length, maxLength: SLOTS.length }),
+        fc.array(vectorHalf, { minLength: SLOTS.length * 2, maxLength: SLOTS.length * 2 }),
         immediate(row),
         flags,
         ([d, a, b], values, imm, { flagResult, flagAux }) => {
           const uop: Uop = { op: uopNumber(row.name), d, a, b, imm: BigInt.asIntN(64, imm) };
           const state = new CpuState();
-          for (const [i, at] of SLOTS.entries()) state.set64(at, values[i] as bigint);
+          for (const [i, at] of SLOTS.entries()) {
+            state.set64(at, values[i * 2] as bigint);
+            state.set64(at + 8, values[i * 2 + 1] as bigint);
+          }
           state.set64(slot("flagResult"), flagResult);
           state.set64(slot("flagAux"), flagAux);
           state.set64(slot("rip"), 0xffff_8000_1234_5678n);
