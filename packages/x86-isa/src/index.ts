@@ -10,6 +10,7 @@ export * from "./machine.js";
 export * from "./stackless-error.js";
 export * from "./state/cpu-state.js";
 export * from "./state/flags.js";
+export * from "./state/fx-image.js";
 export * from "./state/layout.js";
 export * from "./uops/definition.js";
 export * from "./uops/encoding.js";

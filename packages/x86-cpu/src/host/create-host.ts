@@ -112,7 +112,7 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissi
   const controls: ControlRegisterModel = {
     cr4Allowed: cpuid.cr4Supported,
     eferAllowed: cpuid.eferSupported,
-    xcr0Allowed: 1n,
+    xcr0Allowed: cpuid.xcr0Supported,
     physicalAddressBits,
     readPdpte,
   };

@@ -3,6 +3,8 @@ import {
   CR4,
   EFER,
   SEGMENT_NAMES,
+  initMxcsr,
+  initX87,
   slot,
   type CpuState,
   type CpuidFeatureName,
@@ -63,10 +65,9 @@ export function bootState(root: CpuState, shared: CpuState, cpuid: CpuidLeaves):
   }
   root.set64(DR7_AT, 0x400n);
   shared.set64(DR6_AT, 0xffff_0ff0n);
-  shared.set64(XCR0_AT, 1n);
-  shared.set32(slot("mxcsr"), 0x1f80);
-  shared.view.setUint16(slot("fcw"), 0x37f, true);
-  shared.view.setUint16(slot("ftw"), 0xffff, true);
+  shared.set64(XCR0_AT, cpuid.xcr0Supported);
+  initX87(shared);
+  initMxcsr(shared);
   shared.eflags = 2;
   for (const name of SEGMENT_NAMES) shared.setSegment(name, root.segment(name));
   shared.set64(CR0_AT, root.get64(CR0_AT));

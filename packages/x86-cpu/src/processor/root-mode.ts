@@ -4,7 +4,7 @@ import type { ProcessorProfile } from "../profiles/profile.js";
 import type { VmxCapabilities } from "../vmx/capabilities.js";
 import type { VmxOperation } from "../vmx/operation.js";
 import { bootState } from "./boot-state.js";
-import { FxsaveArea } from "./fxsave.js";
+import { loadFpu, saveFpu } from "./fxsave.js";
 import type { HostInterrupts } from "./host-interrupts.js";
 import type { MsrFile } from "./msrs.js";
 import { HostGeneralProtection } from "./root-faults.js";
@@ -73,7 +73,6 @@ export class RootMode {
   readonly #root: CpuState;
   readonly #msrs: MsrFile;
   readonly #interrupts: HostInterrupts;
-  readonly #fpu: FxsaveArea;
 
   constructor(private readonly parts: RootModeParts) {
     this.id = parts.id;
@@ -81,7 +80,6 @@ export class RootMode {
     this.#root = parts.root;
     this.#msrs = parts.msrs;
     this.#interrupts = parts.interrupts;
-    this.#fpu = new FxsaveArea(parts.state);
     const { buffer, base } = parts.state;
     this.gprs = new Uint32Array(buffer, base + slot("rax"), GPR_WORDS);
     this.cr2 = new Uint32Array(buffer, base + CR2, 2);
@@ -194,11 +192,11 @@ export class RootMode {
   }
 
   saveFpu(into: Uint8Array): void {
-    this.#fpu.save(into);
+    saveFpu(this.#state, into);
   }
 
   loadFpu(from: Uint8Array): void {
-    this.#fpu.load(from);
+    loadFpu(this.#state, from);
   }
 
   readSegment(name: HostSegment): HostSegmentValue {

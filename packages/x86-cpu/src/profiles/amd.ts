@@ -1,10 +1,10 @@
-import { INTEGER_FEATURES } from "./intel.js";
+import { COMMON_FEATURES } from "./intel.js";
 import type { ProcessorProfile } from "./profile.js";
 
 /** A server processor of the Zen generation, as far as it is implemented. It shows SVM, and has none of it yet. */
 export const EPYC: ProcessorProfile = {
   name: "epyc",
-  summary: "AMD, Zen generation, integer instruction set; CPUID shows SVM, VMRUN and its companions raise #UD",
+  summary: "AMD, Zen generation, instruction sets up to SSSE3; CPUID shows SVM, VMRUN and its companions raise #UD",
   vendor: "amd",
   family: 0x17,
   model: 1,
@@ -12,7 +12,7 @@ export const EPYC: ProcessorProfile = {
   brand: "Tapvisor software processor (EPYC)",
   physicalAddressBits: 48,
   linearAddressBits: 48,
-  features: [...INTEGER_FEATURES, "SVM", "SVM_NPT", "SVM_NRIPS", "SVM_LOCK", "SVM_FLUSH_BY_ASID"],
+  features: [...COMMON_FEATURES, "SVM", "SVM_NPT", "SVM_NRIPS", "SVM_LOCK", "SVM_FLUSH_BY_ASID"],
   cpuid: [
     // L1 data and instruction caches and L2: 32 KiB, 64 KiB, 512 KiB.
     { leaf: 0x80000005, eax: 0xff40ff40, ebx: 0xff40ff40, ecx: 0x20080140, edx: 0x40040140 },

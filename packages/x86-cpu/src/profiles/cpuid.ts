@@ -1,4 +1,4 @@
-import { CPUID, CPUID_LEAF, CR4, EFER, type CpuidFeatureName } from "@tapvisor/x86-isa";
+import { CPUID, CPUID_LEAF, CR4, EFER, FX_IMAGE_BYTES, XCR0, type CpuidFeatureName } from "@tapvisor/x86-isa";
 import { TSC_KHZ } from "../host/clock.js";
 import type { ProcessorProfile } from "./profile.js";
 
@@ -13,6 +13,9 @@ const VENDOR_STRING = { intel: "GenuineIntel", amd: "AuthenticAMD" } as const;
 
 /** CLFLUSH line of 64 bytes, in units of 8 bytes. */
 const CLFLUSH_LINE = 8 << 8;
+
+/** Bits of EDX of leaf 1 that leaf 80000001H repeats (AMD APM vol. 3, "CPUID Fn8000_0001_EDX"). */
+const REPEATED_BY_AMD = 0x0183f3ff;
 
 const word = (text: string, at: number): number =>
   [0, 1, 2, 3].reduce((value, i) => value | ((text.charCodeAt(at + i) || 0) << (8 * i)), 0) >>> 0;
@@ -46,6 +49,9 @@ const EFER_FEATURES: readonly (readonly [bigint, CpuidFeatureName])[] = [
   [EFER.SVME, "SVM"],
 ];
 
+/** The legacy region, which has the x87 and SSE components, and the header (SDM vol. 1, "XSAVE Area"). */
+const XSAVE_AREA_BYTES = FX_IMAGE_BYTES + 64;
+
 /** What CPUID answers on a processor, and what follows from it. */
 export class CpuidLeaves {
   readonly #features: ReadonlySet<CpuidFeatureName>;
@@ -53,9 +59,10 @@ export class CpuidLeaves {
   readonly #rows = new Map<number, Map<number, CpuidResult>>();
   readonly #maxBasic: number;
   readonly #maxExtended: number;
-  /** Bits of CR4 and IA32_EFER that may be set. */
+  /** Bits of CR4, IA32_EFER and XCR0 that may be set. */
   readonly cr4Supported: bigint;
   readonly eferSupported: bigint;
+  readonly xcr0Supported: bigint;
 
   /**
    * @param apicId initial APIC ID of the processor
@@ -103,10 +110,24 @@ export class CpuidLeaves {
       eax: profile.physicalAddressBits | (profile.linearAddressBits << 8),
       ecx: profile.vendor === "amd" ? processors - 1 : 0,
     });
+    this.xcr0Supported = this.has("XSAVE") && this.has("SSE") ? XCR0.X87 | XCR0.SSE : XCR0.X87;
+    if (this.has("XSAVE")) {
+      // No component lies past the header, whatever XCR0 enables.
+      this.#row(CPUID_LEAF.XSAVE, 0, {
+        eax: Number(this.xcr0Supported),
+        ebx: XSAVE_AREA_BYTES,
+        ecx: XSAVE_AREA_BYTES,
+      });
+      if (this.has("XSAVEC")) this.#row(CPUID_LEAF.XSAVE, 1, { ebx: XSAVE_AREA_BYTES });
+    }
     for (const { leaf, subleaf = 0, ...registers } of profile.cpuid) this.#row(leaf, subleaf, registers);
     for (const name of this.#features) {
       const { leaf, subleaf, register, bit } = CPUID[name];
       this.#row(leaf, subleaf, { [register]: (1 << bit) >>> 0 });
+    }
+    if (profile.vendor === "amd") {
+      const edx = (this.#rows.get(CPUID_LEAF.VERSION)?.get(0)?.edx ?? 0) & REPEATED_BY_AMD;
+      this.#row(CPUID_LEAF.EXTENDED_FEATURES, 0, { edx });
     }
     const leaves = [...this.#rows.keys()];
     this.#maxBasic = Math.max(...leaves.filter((leaf) => leaf < CPUID_LEAF.HYPERVISOR));

@@ -1,8 +1,9 @@
 import { FEATURE_CONTROL, type CpuidFeatureName } from "@tapvisor/x86-isa";
 import type { ProcessorProfile, VmxFeature, VmxProfile } from "./profile.js";
 
-/** What the processor implements of a 64-bit integer processor, whoever the vendor. */
-export const INTEGER_FEATURES: readonly CpuidFeatureName[] = [
+/** What the processor implements, whoever the vendor. */
+export const COMMON_FEATURES: readonly CpuidFeatureName[] = [
+  "FPU", "MMX", "FXSR", "SSE", "SSE2", "SSE3", "SSSE3", "XSAVE", "XSAVEOPT", "XSAVEC", "XGETBV_ECX1",
   "DE", "PSE", "TSC", "MSR", "PAE", "MCE", "CX8", "APIC", "SEP", "MTRR", "PGE", "MCA", "CMOV", "PAT", "PSE36", "CLFSH",
   "CMPXCHG16B", "MOVBE", "POPCNT", "RDRAND",
   "FSGSBASE", "BMI1", "SMEP", "BMI2", "ERMS", "RDSEED", "ADX", "SMAP", "CLFLUSHOPT",
@@ -11,10 +12,10 @@ export const INTEGER_FEATURES: readonly CpuidFeatureName[] = [
 
 const VMX: VmxProfile = { revisionId: 4, preemptionTimerRate: 0, without: [] };
 
-/** A server processor of the Skylake generation, as far as it is implemented: without x87, SSE and what follows it. */
+/** A server processor of the Skylake generation, as far as it is implemented: without SSE4.1 and what follows it. */
 export const SKYLAKE_SERVER: ProcessorProfile = {
   name: "skylake-server",
-  summary: "Intel, Skylake generation, integer instruction set, VT-x with EPT, VPID and unrestricted guest",
+  summary: "Intel, Skylake generation, instruction sets up to SSSE3, VT-x with EPT, VPID and unrestricted guest",
   vendor: "intel",
   family: 6,
   model: 0x55,
@@ -22,7 +23,7 @@ export const SKYLAKE_SERVER: ProcessorProfile = {
   brand: "Tapvisor software processor (Skylake server)",
   physicalAddressBits: 46,
   linearAddressBits: 48,
-  features: [...INTEGER_FEATURES, "MONITOR", "VMX", "PCID", "INVPCID"],
+  features: [...COMMON_FEATURES, "FDP_EXCPTN_ONLY", "FPU_CS_DS_DEPRECATED", "MONITOR", "VMX", "PCID", "INVPCID"],
   cpuid: [
     // Deterministic cache parameters: L1D 32 KiB, L1I 32 KiB, L2 1 MiB, L3 1.375 MiB, lines of 64 bytes.
     { leaf: 0x4, subleaf: 0, eax: 0x121, ebx: 0x1c0003f, ecx: 63 },

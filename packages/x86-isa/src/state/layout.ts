@@ -92,6 +92,8 @@ const FIELDS: readonly FieldSpec[] = [
   ["fault.errorCode", "u32"],
   ["fault.valid", "u32"],
   ["fault.reserved", "u32"],
+  // The six fields of the x87 that begin an FXSAVE image, as they are there (SDM vol. 1, "FXSAVE Area"): of the tag word
+  // one bit a register, set where it is not empty. `st0` to `st7` are the registers R0 to R7, not ST(0) to ST(7).
   ["fcw", "u16"],
   ["fsw", "u16"],
   ["ftw", "u16"],

@@ -14,6 +14,7 @@ import {
 } from "./control.js";
 import { callFar, jmpFar, retFar } from "./far-transfer.js";
 import { readBase, swapgs, syscall, sysenter, sysexit, sysret, writeBase } from "./fast-calls.js";
+import { fxrstor, fxsave, xrstor, xsave, xsavec } from "./fpu-state.js";
 import { cli, popf, pushf, setAlignmentCheck, sti } from "./flags.js";
 import { int1, int3, intN, into } from "./interrupts.js";
 import { input, insertString, output, outputString } from "./io.js";
@@ -150,6 +151,12 @@ export const SYSTEM_INSTRUCTIONS: readonly SystemInstruction[] = [
   { name: "INVPCID", mnemonics: [N.Invpcid], handle: invpcid },
   { name: "XGETBV", mnemonics: [N.Xgetbv], handle: xgetbv },
   { name: "XSETBV", mnemonics: [N.Xsetbv], handle: xsetbv },
+  { name: "FXSAVE", mnemonics: [N.Fxsave, N.Fxsave64], handle: fxsave },
+  { name: "FXRSTOR", mnemonics: [N.Fxrstor, N.Fxrstor64], handle: fxrstor },
+  { name: "XSAVE", mnemonics: [N.Xsave, N.Xsave64], handle: xsave(false) },
+  { name: "XSAVEOPT", mnemonics: [N.Xsaveopt, N.Xsaveopt64], handle: xsave(true) },
+  { name: "XSAVEC", mnemonics: [N.Xsavec, N.Xsavec64], handle: xsavec },
+  { name: "XRSTOR", mnemonics: [N.Xrstor, N.Xrstor64], handle: xrstor },
   { name: "RDPKRU", mnemonics: [N.Rdpkru], handle: rdpkru },
   { name: "WRPKRU", mnemonics: [N.Wrpkru], handle: wrpkru },
   // Ports

@@ -1,6 +1,7 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
 import type { Machine } from "../machine.js";
 import { CR4, RFLAGS } from "../tables/registers.js";
+import { readExtendedControl } from "./fpu-state.js";
 import { linearAddress } from "./memory.js";
 import { GPR, SLOT, cpl, cr4, generalProtection, maskOf, requireCpl0, setFlags, undefinedOpcode } from "./mode.js";
 import { operandOf, registerIndex, writeOperand } from "./operands.js";
@@ -96,7 +97,7 @@ function requireXsave(m: Machine): void {
 
 export function xgetbv(m: Machine): void {
   requireXsave(m);
-  setPair(m, m.readXcr(low32(m, GPR.RCX)));
+  setPair(m, readExtendedControl(m, low32(m, GPR.RCX)));
 }
 
 export function xsetbv(m: Machine): void {
