@@ -37,7 +37,7 @@ describe("profiles", () => {
       const { leaf, subleaf, register, bit } = CPUID[name];
       expect((cpu.cpuid(leaf, subleaf)[register] >>> bit) & 1).toBe(1);
     }
-    for (const name of ["FPU", "MMX", "SSE", "SSE2", "FXSR", "XSAVE", "AVX", "VME", "PKU", "UMIP", "LA57"] as const) {
+    for (const name of ["SSE4_1", "SSE4_2", "AVX", "XSAVES", "VME", "PKU", "UMIP", "LA57"] as const) {
       const { leaf, subleaf, register, bit } = CPUID[name];
       expect([name, (cpu.cpuid(leaf, subleaf)[register] >>> bit) & 1]).toEqual([name, 0]);
     }
@@ -58,6 +58,19 @@ describe("profiles", () => {
 });
 
 describe("CPUID", () => {
+  it("shows the x87 and SSE components of XCR0, and an area that ends with its header", () => {
+    const cpu = boot();
+    expect(cpu.readXcr0()).toBe(3n);
+    expect(cpu.cpuid(0xd, 0)).toEqual({ eax: 3, ebx: 576, ecx: 576, edx: 0 });
+    expect(cpu.cpuid(0xd, 1)).toEqual({ eax: 7, ebx: 576, ecx: 0, edx: 0 });
+    expect(cpu.cpuid(0xd, 2)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
+  });
+
+  it("repeats AMD's older features in the extended leaf", () => {
+    const cpu = boot(EPYC);
+    expect(cpu.cpuid(0x80000001, 0).edx & 0x0183f3ff).toBe(cpu.cpuid(1, 0).edx & 0x0183f3ff);
+  });
+
   it("answers past the highest basic leaf as at it, and nothing for a subleaf that is not there", () => {
     const cpu = boot();
     const highest = cpu.cpuid(0, 0).eax;
@@ -115,9 +128,12 @@ describe("registers of root mode", () => {
     expect(image[4]).toBe(0);
     image[4] = 0x81;
     image.fill(0x5a, 160, 416);
-    image.fill(0xa5, 32, 160);
+    for (let at = 32; at < 160; at += 16) image.fill(0xa0 + (at >> 4), at, at + 10);
     image.set([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], 8);
+    // TOP is 3: ST(0) is R3.
+    image[3] = 0x18;
     cpu.loadFpu(image);
+    expect(cpu.state.get64(slot("st3"))).toBe(0xa2a2_a2a2_a2a2_a2a2n);
     const again = new Uint8Array(512);
     cpu.saveFpu(again);
     expect(again).toEqual(image);
