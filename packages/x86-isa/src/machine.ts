@@ -94,6 +94,8 @@ export interface Machine {
   interruptReturn(): void;
   /** A task switch asked for by CALL, JMP, IRET or a task gate. */
   taskSwitch(selector: number, cause: "call" | "iret" | "jmp" | "gate", errorCode?: number): void;
+  /** TR has the new task: set CR0.TS and clear the local breakpoints of DR7, which nothing intercepts. */
+  taskSwitched(): void;
 
   /** The paging mode, CPL or a mask of it may have changed: cached translations that depend on it must go. */
   modeChanged(): void;

@@ -5,7 +5,7 @@ import {
 import {
   type EmulateOptions, type EmulationResult, GUESTDBG, INTERRUPT_SHADOW, PAGE_SIZE, REQUEST,
 } from "../contract/index.js"; // prettier-ignore
-import { injectPageFault, queueException, queueExceptionE } from "../events/exceptions.js";
+import { queueException, queueGuestException } from "../events/exceptions.js";
 import { readGuest, writeGuest } from "../memory/guest.js";
 import { isFault, translate } from "../mmu/walk.js";
 import { ripRead, ripWrite } from "../registers/cache.js";
@@ -16,6 +16,7 @@ import type { KvmVcpu } from "../vcpu.js";
 import type { Decoded } from "./decoded.js";
 import { kernelMmioWrite, kernelPortWrite } from "./device.js";
 import { EmulatorMachine } from "./machine.js";
+import { enterTask } from "./new-task.js";
 import { INTERRUPTIBILITY_AT, loadRest, loadSegment, loadState, type Snapshot, storeState } from "./registers.js";
 import {
   CannotEmulate,
@@ -96,7 +97,7 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
     decoded = decodeAt(vcpu, machine);
   } catch (error) {
     if (error instanceof GuestException) {
-      inject(vcpu, error);
+      queueGuestException(vcpu, error);
       return "done";
     }
     if (error instanceof CannotEmulate) return options.trapUd ? "fail" : failed(vcpu);
@@ -146,7 +147,7 @@ function execute(vcpu: KvmVcpu, emulation: EmulationState, before: Snapshot): Em
     evaluate(emulation.block, machine);
   } catch (error) {
     if (error instanceof GuestException) {
-      inject(vcpu, error);
+      queueGuestException(vcpu, error);
       return "done";
     }
     if (error instanceof DeviceReadNeeded) {
@@ -159,6 +160,7 @@ function execute(vcpu: KvmVcpu, emulation: EmulationState, before: Snapshot): Em
   storeState(vcpu, machine.state, before);
   updateShadow(vcpu, machine.state.get32(INTERRUPTIBILITY_AT));
   if (machine.halted) vcpu.arch.mpState = vcpu.lapic ? "halted" : vcpu.arch.mpState;
+  if (machine.newTask !== undefined) enterTask(vcpu, machine.newTask);
   const flushed = flushWrites(vcpu, machine.writes);
   return singleStep(vcpu) && flushed ? "done" : "user_exit";
 }
@@ -181,7 +183,7 @@ function askForRead(vcpu: KvmVcpu, emulation: EmulationState, { space, address, 
 }
 
 /** Make the instruction's writes seen, in order; false when one waits for user space, which continues with the rest. */
-function flushWrites(vcpu: KvmVcpu, writes: readonly DelayedWrite[]): boolean {
+export function flushWrites(vcpu: KvmVcpu, writes: readonly DelayedWrite[]): boolean {
   for (let i = 0; i < writes.length; i++) {
     const write = writes[i];
     const { address, data } = write;
@@ -229,12 +231,6 @@ function singleStep(vcpu: KvmVcpu): boolean {
     queueException(vcpu, VECTOR.DB);
   }
   return true;
-}
-
-function inject(vcpu: KvmVcpu, { vector, errorCode, cr2 }: GuestException): void {
-  if (vector === VECTOR.PF) injectPageFault(vcpu, errorCode ?? 0, cr2 ?? 0n);
-  else if (errorCode !== undefined) queueExceptionE(vcpu, vector, errorCode);
-  else queueException(vcpu, vector);
 }
 
 /** handle_emulation_failure: #UD for a program; the supervisor's own instruction stops the machine. */

@@ -1,6 +1,6 @@
 import {
-  type AccessSize, CPUID_LEAF, CpuState, type DecodedInstruction, EFER, GuestException, type InterruptEvent, MSR, type Machine, type MemoryAccess,
-  RFLAGS, SEGMENT_RIGHTS, VECTOR, cpl, deliverEvent, isCanonical, slot,
+  type AccessSize, CPUID_LEAF, CR0, CpuState, DR7_LOCAL, type DecodedInstruction, EFER, GuestException, type InterruptEvent, MSR, type Machine, type MemoryAccess,
+  RFLAGS, SEGMENT_RIGHTS, type TaskSwitch, type TaskSwitchOutcome, VECTOR, cpl, deliverEvent, isCanonical, slot, switchTask,
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import { PAGE_SIZE, REQUEST, type MsrAccess } from "../contract/index.js";
 import { cpuidOf } from "../cpuid/emulate.js";
@@ -66,6 +66,8 @@ export class EmulatorMachine implements Machine {
   writes: DelayedWrite[] = [];
   /** HLT was executed. */
   halted = false;
+  /** The instruction has switched to another task. */
+  newTask: TaskSwitchOutcome | undefined;
   #nextRead = 0;
   readonly #readNeeded = new DeviceReadNeeded();
 
@@ -87,6 +89,7 @@ export class EmulatorMachine implements Machine {
     this.reads = reads;
     this.writes = [];
     this.halted = false;
+    this.newTask = undefined;
     this.#nextRead = 0;
   }
 
@@ -129,23 +132,20 @@ export class EmulatorMachine implements Machine {
     const bytes = new Uint8Array(size);
     this.#eachPage(linear, size, access, (address, offset, count) => {
       const part = bytes.subarray(offset, offset + count);
-      if (!this.#readOwnWrite(address, part) && !readGuest(this.vcpu.vm, address, part))
-        this.#readDevice(address, part);
+      if (readGuest(this.vcpu.vm, address, part)) this.#addOwnWrites(address, part);
+      else this.#readDevice(address, part);
     });
     return valueOf(bytes);
   }
 
-  /** What the instruction itself has written and nobody has seen yet. */
-  #readOwnWrite(address: number, into: Uint8Array): boolean {
-    const own = this.writes.findLast(
-      (write) =>
-        write.kind === "memory" &&
-        write.address <= address &&
-        address + into.length <= write.address + write.data.length,
-    );
-    if (own === undefined) return false;
-    into.set(own.data.subarray(address - own.address, address - own.address + into.length));
-    return true;
+  /** What the instruction itself has written, and nobody has seen yet, comes before what is in memory. */
+  #addOwnWrites(address: number, into: Uint8Array): void {
+    for (const write of this.writes) {
+      if (write.kind !== "memory") continue;
+      const first = Math.max(address, write.address);
+      const end = Math.min(address + into.length, write.address + write.data.length);
+      for (let at = first; at < end; at++) into[at - address] = write.data[at - write.address];
+    }
   }
 
   store(linear: bigint, size: AccessSize, value: bigint, access: MemoryAccess): void {
@@ -293,7 +293,7 @@ export class EmulatorMachine implements Machine {
   }
 
   clearTaskSwitched(): void {
-    setCr0(this.vcpu, readCr0(this.vcpu) & ~0x8n);
+    setCr0(this.vcpu, readCr0(this.vcpu) & ~CR0.TS);
     loadControlState(this.vcpu, this.state);
   }
 
@@ -362,8 +362,14 @@ export class EmulatorMachine implements Machine {
     this.vcpu.kvm.ops.set_nmi_mask(this.vcpu, false);
   }
 
-  taskSwitch(): void {
-    throw new CannotEmulate("a task switch");
+  taskSwitch(selector: number, cause: TaskSwitch["cause"], errorCode?: number): void {
+    this.newTask = switchTask(this, { selector, cause, errorCode });
+  }
+
+  taskSwitched(): void {
+    setCr0(this.vcpu, readCr0(this.vcpu) | CR0.TS);
+    setDrOnly(this.vcpu, 7, getDr(this.vcpu, 7) & ~DR7_LOCAL);
+    loadControlState(this.vcpu, this.state);
   }
 
   modeChanged(): void {

@@ -1,4 +1,4 @@
-import { VECTOR, exceptionClass } from "@tapvisor/x86-isa";
+import { type GuestException, VECTOR, exceptionClass } from "@tapvisor/x86-isa";
 import { REQUEST } from "../contract/index.js";
 import { isProtectedMode } from "../registers/control.js";
 import { makeRequest } from "../requests.js";
@@ -62,6 +62,13 @@ export function injectGp(vcpu: KvmVcpu, errorCode: number): void {
 export function injectPageFault(vcpu: KvmVcpu, errorCode: number, address: bigint): void {
   vcpu.arch.cr2 = address;
   queueExceptionE(vcpu, VECTOR.PF, errorCode);
+}
+
+/** Queue what an emulated instruction met. */
+export function queueGuestException(vcpu: KvmVcpu, { vector, errorCode, cr2 }: GuestException): void {
+  if (vector === VECTOR.PF) injectPageFault(vcpu, errorCode ?? 0, cr2 ?? 0n);
+  else if (errorCode !== undefined) queueExceptionE(vcpu, vector, errorCode);
+  else queueException(vcpu, vector);
 }
 
 /** kvm_inject_nmi: counted here, limited when the request is looked at. */

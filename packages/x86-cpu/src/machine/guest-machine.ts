@@ -5,6 +5,7 @@ import {
   CR_ACCESS_TYPE,
   DR6,
   DR7,
+  DR7_LOCAL,
   EXIT_REASON,
   GuestException,
   MSR,
@@ -391,6 +392,12 @@ export class GuestMachine implements Machine {
     const qualification = (selector | (TASK_SWITCH_SOURCE[TASK_SOURCE[cause]] << 30)) >>> 0;
     if (cause === "gate") this.#nonRoot.event(EXIT_REASON.TASK_SWITCH, qualification);
     this.#nonRoot.instruction(EXIT_REASON.TASK_SWITCH, qualification);
+  }
+
+  taskSwitched(): void {
+    this.state.set64(SLOT.cr0, this.state.get64(SLOT.cr0) | CR0.TS);
+    this.state.set64(SLOT.dr7, this.state.get64(SLOT.dr7) & ~DR7_LOCAL);
+    this.modeChanged();
   }
 
   // --- parts

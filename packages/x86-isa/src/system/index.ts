@@ -18,3 +18,4 @@ export {
 export { effectiveAddress, readOperand, readRegister, writeOperand, writeRegister } from "./operands.js";
 export { loadSegmentRegister } from "./segment-loads.js";
 export { trapsByFinalFlags } from "./single-step.js";
+export { switchTask, type TaskSwitch, type TaskSwitchOutcome } from "./task-switch.js";

@@ -108,7 +108,8 @@ export const DR6_FIXED_1 = 0xffff0ff0n;
 /** Bits of DR6 that MOV to DR6 can change without RTM and bus-lock detection. */
 export const DR6_VOLATILE = 0xe00fn;
 
-/** DR7 (SDM vol. 3, "Debug Control Register"). */
+/** DR7 (SDM vol. 3, "Debug Control Register"). LE and L0 to L3 end with the task that set them. */
+export const DR7_LOCAL = 0x155n;
 export const DR7 = {
   L0: 1n << 0n,
   G0: 1n << 1n,

@@ -1,6 +1,8 @@
 import {
   Assembler,
+  CR0,
   CpuState,
+  DR7_LOCAL,
   decode,
   deliverEvent,
   GuestException,
@@ -182,6 +184,10 @@ export class TestMachine implements Machine {
   }
   taskSwitch(selector: number, cause: string, errorCode?: number): void {
     this.log.push(`task ${selector.toString(16)} ${cause}${errorCode === undefined ? "" : ` ${errorCode}`}`);
+  }
+  taskSwitched(): void {
+    this.set("cr0", this.get("cr0") | CR0.TS);
+    this.set("dr7", this.get("dr7") & ~DR7_LOCAL);
   }
   modeChanged(): void {
     this.modeAtChange = cpl(this.state);

@@ -73,6 +73,7 @@ export class VectorMachine implements Machine {
   readControl = () => refuse("a control register");
   writeControl = () => refuse("a control register");
   clearTaskSwitched = () => refuse("CR0");
+  taskSwitched = () => refuse("CR0");
   loadMachineStatusWord = () => refuse("CR0");
   readDebug = () => refuse("a debug register");
   writeDebug = () => refuse("a debug register");
