@@ -71,8 +71,14 @@ export interface Machine {
     i: DecodedInstruction,
   ): void;
 
+  /**
+   * An instruction begins whose operands have not been looked at: what lacks it, or intercepts it at its privilege, comes
+   * before the faults of the operands.
+   */
+  precheck(which: "invpcid" | "monitor" | "mwait" | "rdtscp", i: DecodedInstruction): void;
   invalidatePage(linear: bigint, instruction: DecodedInstruction): void;
-  invalidatePcid(type: bigint, pcid: bigint, linear: bigint, instruction: DecodedInstruction): void;
+  /** INVPCID with operands that are valid; `pcid` and `linear` are of the descriptor. */
+  invalidatePcid(type: bigint, pcid: bigint, linear: bigint): void;
   /** INVD, WBINVD, WBNOINVD. */
   writeBackCaches(mnemonic: "invd" | "wbinvd"): void;
   halt(): void;

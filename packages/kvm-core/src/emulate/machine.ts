@@ -314,6 +314,10 @@ export class EmulatorMachine implements Machine {
     // Nothing intercepts the emulator.
   }
 
+  precheck(which: string): void {
+    if (which === "monitor" || which === "mwait") throw new GuestException(VECTOR.UD);
+  }
+
   invalidatePage(linear: bigint): void {
     mmuInvlpg(this.vcpu, linear);
   }

@@ -56,6 +56,8 @@ const SHADOW = 3;
 
 const PAGE_BYTES = 4096;
 const LOOKUP_ENTRIES = 16_384;
+/** Tags that are remembered. */
+const TAGS = 1024;
 /** Bytes of code that one block is lifted from at most. */
 const CODE_WINDOW = 512;
 /** High word of a memory row's constant. */
@@ -117,7 +119,7 @@ export class Interpreter implements FastPath {
   readonly #values: StateValues;
 
   readonly #modes = new Map<string, ModeEntry>();
-  /** Tags by what a linear address of code depends on; they hold for one generation of the TLB. */
+  /** Tags by what a linear address of code depends on: generation of the TLB, code mode, segment. */
   readonly #tags = new Map<string, number>();
   #tagGeneration = -1;
   #newestTag = 0;
@@ -334,7 +336,7 @@ export class Interpreter implements FastPath {
   #enterMode(): void {
     const { user, tlb } = this.#guest;
     const single = this.#single;
-    const unchanged = user === this.#user && single === this.#tagSingle && tlb.generation === this.#tagGeneration;
+    const unchanged = user === this.#user && single === this.#tagSingle && tlb.generation(user) === this.#tagGeneration;
     if (!this.#signatureChanged() && unchanged) return;
     this.#user = user;
     this.#tagSingle = single;
@@ -346,15 +348,14 @@ export class Interpreter implements FastPath {
       this.#modes.set(name, entry);
     }
     this.#mode = entry;
-    if (this.#tagGeneration !== tlb.generation) {
-      this.#tags.clear();
-      this.#tagGeneration = tlb.generation;
-    }
+    const generation = (this.#tagGeneration = tlb.generation(user));
     const state = this.#state;
     const segment = mode.bitness === 64 ? "" : `${state.get64(SLOT_CS_BASE)},${state.get32(SLOT_CS_LIMIT)}`;
-    const key = `${entry.number},${single},${user},${segment}`;
+    const key = `${generation},${entry.number},${single},${segment}`;
     let tag = this.#tags.get(key);
     if (tag === undefined) {
+      // Most generations never come back.
+      if (this.#tags.size >= TAGS) this.#tags.clear();
       tag = ++this.#newestTag;
       this.#tags.set(key, tag);
     }
@@ -384,7 +385,7 @@ export class Interpreter implements FastPath {
     const block = this.#blockAtRip();
     if (block === undefined) return false;
     // The fetch may have pushed another translation out.
-    if (this.#tagGeneration !== this.#guest.tlb.generation) this.#enterMode();
+    if (this.#tagGeneration !== this.#guest.tlb.generation(this.#guest.user)) this.#enterMode();
     const low = this.#state.get32(SLOT_RIP);
     const entry = (this.#lookup + lookupIndex(low, LOOKUP_ENTRIES) * LOOKUP_ENTRY_BYTES) >> 2;
     this.#words[entry] = low;
@@ -452,6 +453,7 @@ export class Interpreter implements FastPath {
     if (lifted === undefined || lifted.instructions.length === 0) return undefined;
     if (!this.#blocks.hasRoom(lifted.uops.length)) {
       this.#blocks.clear();
+      this.#tags.clear();
       this.#tagGeneration = -1;
       this.#enterMode();
     }

@@ -117,11 +117,7 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissi
     readPdpte,
   };
   const msrs = new MsrFile({ profile, cpuid, capabilities, clock, bootProcessor: id === 0, controls }, state);
-  const flushTlb = (): void => {
-    tlb.flush();
-    ept?.flush();
-  };
-  const parts = { id, profile, state, root, cpuid, controls, msrs, interrupts, flushTlb };
+  const parts = { id, profile, state, root, cpuid, controls, msrs, interrupts, tlb };
   if (capabilities === undefined || ept === undefined) return new Processor(parts);
 
   const { cr0Fixed0, cr0Fixed1, cr4Fixed0, cr4Fixed1 } = capabilities;
@@ -176,5 +172,5 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissi
     charge: (cycles) => clock.charge(cycles),
   });
   const operation = new VmxOperation(ram, capabilities, physicalAddressBits);
-  return new Processor({ ...parts, vmx: { capabilities, operation, worldSwitch, retired: () => events.total } });
+  return new Processor({ ...parts, vmx: { capabilities, operation, worldSwitch, ept, retired: () => events.total } });
 }

@@ -1,6 +1,7 @@
 import {
   CPU_BASED,
   CR0,
+  CR3,
   CR4,
   CR_ACCESS_TYPE,
   DR6,
@@ -77,7 +78,8 @@ const SLOT = {
 
 const ACTIVITY_HLT = 1;
 const BLOCKING_BY_NMI = 1 << 3;
-const CR4_FLUSHES = CR4.PGE | CR4.PAE | CR4.PSE | CR4.SMEP | CR4.SMAP | CR4.PCIDE | CR4.PKE | CR4.LA57;
+/** Bits of CR4 whose change drops every translation. */
+const CR4_FLUSHES = CR4.PGE | CR4.PAE | CR4.PSE | CR4.PCIDE | CR4.PKE | CR4.LA57;
 
 /** What {@link GuestMachine} stands on. */
 export interface GuestMachineParts {
@@ -94,6 +96,12 @@ export interface GuestMachineParts {
   /** Something that decides about pending events has changed. */
   attend(): void;
 }
+
+/** Types of INVPCID (SDM vol. 2, "INVPCID - Invalidate Process-Context Identifier"); the fourth is all, with globals. */
+const INVPCID_TYPE = { INDIVIDUAL_ADDRESS: 0n, SINGLE_CONTEXT: 1n, ALL_CONTEXT_RETAINING_GLOBALS: 3n } as const;
+
+const lowWord = (value: bigint): number => Number(BigInt.asUintN(32, value));
+const highWord = (value: bigint): number => Number(BigInt.asUintN(32, value >> 32n));
 
 const undefinedOpcode = (): never => {
   throw new GuestException(VECTOR.UD);
@@ -164,18 +172,13 @@ export class GuestMachine implements Machine {
   writeMsr(index: number, value: bigint): void {
     interceptMsr(this.#nonRoot, index >>> 0, true);
     this.parts.msrs.write(index, value, this.state);
-    if (index >>> 0 !== MSR.IA32_EFER) return;
-    // NXE decides what an entry of a paging structure means.
-    this.#memory.tlb.flush();
-    this.modeChanged();
+    if (index >>> 0 === MSR.IA32_EFER) this.modeChanged();
   }
 
   readTsc(instruction: "rdtsc" | "rdtscp"): bigint {
     const nonRoot = this.#nonRoot;
-    const rdtscp = instruction === "rdtscp";
-    if (rdtscp && (nonRoot.secondary & SECONDARY_EXEC.RDTSCP) === 0) undefinedOpcode();
     if ((nonRoot.primary & CPU_BASED.RDTSC_EXITING) !== 0) {
-      nonRoot.instruction(rdtscp ? EXIT_REASON.RDTSCP : EXIT_REASON.RDTSC);
+      nonRoot.instruction(instruction === "rdtscp" ? EXIT_REASON.RDTSCP : EXIT_REASON.RDTSC);
     }
     return this.#offset(BigInt(this.parts.msrs.tsc()));
   }
@@ -244,12 +247,12 @@ export class GuestMachine implements Machine {
       case 3:
         interceptCr3Write(nonRoot, value, gpr);
         writeCr3(state, value, controls);
-        this.#memory.tlb.flush();
+        this.#cr3Changed(value);
         break;
       case 4: {
         const old = state.get64(SLOT.cr4);
         writeCr4(state, interceptCrWrite(nonRoot, 4, value, old, gpr), controls);
-        if (((state.get64(SLOT.cr4) ^ old) & CR4_FLUSHES) !== 0n) this.#memory.tlb.flush();
+        this.#cr4Changed(old);
         break;
       }
       case 8:
@@ -300,24 +303,50 @@ export class GuestMachine implements Machine {
     this.#nonRoot.instruction(EXIT_REASON.LDTR_TR, low, high, selectorInformation(i, selector));
   }
 
+  precheck(which: "invpcid" | "monitor" | "mwait" | "rdtscp", i: DecodedInstruction): void {
+    const nonRoot = this.#nonRoot;
+    switch (which) {
+      case "rdtscp":
+        if ((nonRoot.secondary & SECONDARY_EXEC.RDTSCP) === 0) undefinedOpcode();
+        return;
+      case "invpcid": {
+        if ((nonRoot.secondary & SECONDARY_EXEC.ENABLE_INVPCID) === 0) undefinedOpcode();
+        if ((nonRoot.primary & CPU_BASED.INVLPG_EXITING) === 0 || cpl(this.state) !== 0) return;
+        const [low, high] = displacementWords(i);
+        return nonRoot.instruction(EXIT_REASON.INVPCID, low, high, invalidationInformation(i));
+      }
+      case "monitor":
+        if ((nonRoot.primary & CPU_BASED.MONITOR_EXITING) !== 0) nonRoot.instruction(EXIT_REASON.MONITOR_INSTRUCTION);
+        return;
+      case "mwait":
+        if ((nonRoot.primary & CPU_BASED.MWAIT_EXITING) !== 0) nonRoot.instruction(EXIT_REASON.MWAIT_INSTRUCTION);
+        return;
+    }
+  }
+
   invalidatePage(linear: bigint, _i: DecodedInstruction): void {
-    const low = Number(BigInt.asUintN(32, linear));
-    const high = Number(BigInt.asUintN(32, linear >> 32n));
+    const low = lowWord(linear);
+    const high = highWord(linear);
     if ((this.#nonRoot.primary & CPU_BASED.INVLPG_EXITING) !== 0) {
       this.#nonRoot.instruction(EXIT_REASON.INVLPG, low, high);
     }
-    // A large page lies in the TLB in pieces, and INVLPG ends all of it.
-    this.#memory.tlb.flush();
+    // Of all PCIDs: a global page is dropped in each of them.
+    this.#memory.tlb.flushPage(low, high, { vpid: this.#memory.tlb.vpid });
   }
 
-  invalidatePcid(_type: bigint, _pcid: bigint, _linear: bigint, i: DecodedInstruction): void {
-    const nonRoot = this.#nonRoot;
-    if ((nonRoot.secondary & SECONDARY_EXEC.ENABLE_INVPCID) === 0) undefinedOpcode();
-    if ((nonRoot.primary & CPU_BASED.INVLPG_EXITING) !== 0) {
-      const [low, high] = displacementWords(i);
-      nonRoot.instruction(EXIT_REASON.INVPCID, low, high, invalidationInformation(i));
+  invalidatePcid(type: bigint, pcid: bigint, linear: bigint): void {
+    const { tlb } = this.#memory;
+    const { vpid } = tlb;
+    switch (type) {
+      case INVPCID_TYPE.INDIVIDUAL_ADDRESS:
+        tlb.flushPage(lowWord(linear), highWord(linear), { vpid, pcid: Number(pcid) });
+        return;
+      case INVPCID_TYPE.SINGLE_CONTEXT:
+        tlb.flush({ vpid, pcid: Number(pcid), keepGlobal: true });
+        return;
+      default:
+        tlb.flush({ vpid, keepGlobal: type === INVPCID_TYPE.ALL_CONTEXT_RETAINING_GLOBALS });
     }
-    this.#memory.tlb.flush();
   }
 
   writeBackCaches(mnemonic: "invd" | "wbinvd"): void {
@@ -347,18 +376,11 @@ export class GuestMachine implements Machine {
   }
 
   monitor(_linear: bigint): void {
-    if (!this.parts.cpuid.has("MONITOR")) undefinedOpcode();
-    if ((this.#nonRoot.primary & CPU_BASED.MONITOR_EXITING) !== 0) {
-      this.#nonRoot.instruction(EXIT_REASON.MONITOR_INSTRUCTION);
-    }
+    // The monitored store may always have happened already: MWAIT is free to return at once.
   }
 
   mwait(_hints: number, _extensions: number): void {
-    if (!this.parts.cpuid.has("MONITOR")) undefinedOpcode();
-    if ((this.#nonRoot.primary & CPU_BASED.MWAIT_EXITING) !== 0) {
-      this.#nonRoot.instruction(EXIT_REASON.MWAIT_INSTRUCTION);
-    }
-    // The monitored store may always have happened already: MWAIT is free to return at once.
+    // See monitor().
   }
 
   // --- virtualization, events
@@ -414,10 +436,26 @@ export class GuestMachine implements Machine {
     return this.parts.controls((this.#nonRoot.secondary & SECONDARY_EXEC.UNRESTRICTED_GUEST) !== 0);
   }
 
+  // What MOV to a control register drops: SDM vol. 3, "Operations that Invalidate TLBs and Paging-Structure Caches".
+
   #cr0Changed(old: bigint): void {
-    const changed = this.state.get64(SLOT.cr0) ^ old;
-    if ((changed & (CR0.PG | CR0.WP | CR0.PE)) !== 0n) this.#memory.tlb.flush();
+    const { tlb } = this.#memory;
+    if (((this.state.get64(SLOT.cr0) ^ old) & CR0.PG) !== 0n) tlb.flush({ vpid: tlb.vpid });
     this.modeChanged();
+  }
+
+  #cr3Changed(value: bigint): void {
+    const { tlb } = this.#memory;
+    const pcids = (this.state.get64(SLOT.cr4) & CR4.PCIDE) !== 0n;
+    if (pcids && (value & CR3.NO_FLUSH) !== 0n) return;
+    tlb.flush({ vpid: tlb.vpid, pcid: pcids ? Number(value & CR3.PCID) : 0, keepGlobal: true });
+  }
+
+  #cr4Changed(old: bigint): void {
+    const { tlb, pager } = this.#memory;
+    const value = this.state.get64(SLOT.cr4);
+    if (((value ^ old) & CR4_FLUSHES) !== 0n) tlb.flush({ vpid: tlb.vpid });
+    else if ((value & ~old & CR4.SMEP) !== 0n) tlb.flush({ vpid: tlb.vpid, pcid: pager.pcid, keepGlobal: true });
   }
 
   /** What a MOV of a debug register meets, up to the general-detect trap. */

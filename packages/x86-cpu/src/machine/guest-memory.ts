@@ -38,6 +38,9 @@ export type AccessWatcher = (linear: bigint, size: number, write: boolean) => vo
 export class GuestMemory {
   #user = false;
   #longMode = false;
+  #vpid = 0;
+  #eptpLow = 0;
+  #eptpHigh = 0;
   #watcher: AccessWatcher | undefined;
 
   constructor(
@@ -55,13 +58,22 @@ export class GuestMemory {
   /** The CPL or a register that paging depends on has changed. */
   modeChanged(): void {
     const { pager } = this;
-    const { form, writeProtect, smep, smap } = pager;
     pager.reload();
     this.#user = cpl(this.state) === 3;
     this.#longMode = pager.form === "4-level";
-    const same =
-      pager.form === form && pager.writeProtect === writeProtect && pager.smep === smep && pager.smap === smap;
-    if (!same) this.tlb.flush();
+    this.tlb.select(this.#vpid, this.#eptpLow, this.#eptpHigh, pager.pcid, pager.controls);
+  }
+
+  /**
+   * What translations are tagged with from the next {@link modeChanged} on.
+   *
+   * @param vpid 0 without VPIDs
+   * @param eptpLow low half of the EPT pointer; 0 without EPT
+   */
+  enterSpace(vpid: number, eptpLow: number, eptpHigh: number): void {
+    this.#vpid = vpid;
+    this.#eptpLow = eptpLow;
+    this.#eptpHigh = eptpHigh;
   }
 
   /** Be told of data accesses, or of none any more. */
@@ -134,9 +146,25 @@ export class GuestMemory {
       const page = tlb.lookup(low, high, kind, user);
       if (page >= 0) return page + (low & OFFSET_MASK);
     }
-    const host = pager.translate(low, high, kind, privilege);
+    const host = this.#walk(low, high, kind, privilege);
     if (host < 0) throw new GuestException(VECTOR.PF, pager.faultCode, linear);
-    if (cached && this.#mayCache(kind, user, host)) tlb.fill(low, high, kind, user, host - (host & OFFSET_MASK));
+    if (cached && this.#mayCache(kind, user, host)) {
+      tlb.fill(low, high, kind, user, host - (host & OFFSET_MASK), pager.global, pager.pageBytes);
+    }
+    return host;
+  }
+
+  /**
+   * A page fault or EPT violation drops what is known of the address (SDM vol. 3, "Operations that Invalidate TLBs and
+   * Paging-Structure Caches", "Operations that Invalidate Cached Mappings").
+   */
+  #walk(low: number, high: number, kind: AccessKind, privilege: Privilege): number {
+    let host = -1;
+    try {
+      host = this.pager.translate(low, high, kind, privilege);
+    } finally {
+      if (host < 0) this.tlb.flushPage(low, high, { vpid: this.#vpid, pcid: this.pager.pcid });
+    }
     return host;
   }
 

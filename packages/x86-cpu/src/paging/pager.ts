@@ -1,4 +1,4 @@
-import { CR0, CR4, EFER, RFLAGS, slot, type CpuState } from "@tapvisor/x86-isa";
+import { CR0, CR3, CR4, EFER, RFLAGS, slot, type CpuState } from "@tapvisor/x86-isa";
 import type { Ram } from "../memory/ram.js";
 import { PF, PTE, PTE_HIGH_XD, entryAddress } from "./entry.js";
 import { ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE, type AccessKind, type SecondStage } from "./second-stage.js";
@@ -15,10 +15,12 @@ const CR0_WP = Number(CR0.WP);
 const CR4_PSE = Number(CR4.PSE);
 const CR4_PAE = Number(CR4.PAE);
 const CR4_PGE = Number(CR4.PGE);
+const CR4_PCIDE = Number(CR4.PCIDE);
 const CR4_SMEP = Number(CR4.SMEP);
 const CR4_SMAP = Number(CR4.SMAP);
 const EFER_LMA = Number(EFER.LMA);
 const EFER_NXE = Number(EFER.NXE);
+const PCID_MASK = Number(CR3.PCID);
 const RFLAGS_AC = Number(RFLAGS.AC);
 
 const TWO_32 = 0x1_0000_0000;
@@ -31,7 +33,8 @@ export const PRIVILEGE_IMPLICIT = 2;
 export type Privilege = typeof PRIVILEGE_SUPERVISOR | typeof PRIVILEGE_USER | typeof PRIVILEGE_IMPLICIT;
 
 /** Form of paging in force (SDM vol. 3, "Paging Modes and Control Bits"). */
-export type PagingForm = "none" | "32-bit" | "pae" | "4-level";
+const FORMS = ["none", "32-bit", "pae", "4-level"] as const;
+export type PagingForm = (typeof FORMS)[number];
 
 export interface PagerOptions {
   /** MAXPHYADDR. */
@@ -48,6 +51,10 @@ export interface PagerOptions {
  */
 export class Pager {
   form: PagingForm = "none";
+  /** PCID in force: 0 without CR4.PCIDE. */
+  pcid = 0;
+  /** Number of the controls that the outcome of a walk depends on, besides the structures themselves. */
+  controls = 0;
   writeProtect = false;
   smep = false;
   smap = false;
@@ -111,6 +118,15 @@ export class Pager {
     const low = state.get32(SLOT_CR3) >>> 0;
     const high = state.get32(SLOT_CR3 + 4);
     this.#root = entryAddress(low, this.form === "4-level" ? high : 0);
+    this.pcid = (cr4 & CR4_PCIDE) !== 0 ? low & PCID_MASK : 0;
+    this.controls =
+      FORMS.indexOf(this.form) |
+      (this.writeProtect ? 4 : 0) |
+      (this.smep ? 8 : 0) |
+      (this.smap ? 16 : 0) |
+      (this.#noExecute ? 32 : 0) |
+      (this.#pse ? 64 : 0) |
+      (this.#globalPages ? 128 : 0);
   }
 
   /**

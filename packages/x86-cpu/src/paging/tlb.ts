@@ -1,97 +1,160 @@
-import { ACCESS_FETCH, ACCESS_WRITE, type AccessKind } from "./second-stage.js";
+import type { AccessKind } from "./second-stage.js";
+import { TLB_BANK_BYTES, TlbBank } from "./tlb-bank.js";
 
-/** Entries of each array, by the low bits of the page's number; a power of two. Pages 16 MiB apart share one. */
-export const TLB_ENTRIES = 4096;
-/** Bytes of an entry: the tag (i64) and the address in the WebAssembly memory of the page (u32), then padding. */
-export const TLB_ENTRY_BYTES = 16;
-const ARRAY_WORDS = (TLB_ENTRIES * TLB_ENTRY_BYTES) >> 2;
-/** Arrays: read, write and fetch, first for supervisor, then for user accesses. */
-const ARRAYS = 6;
-export const TLB_BYTES = ARRAYS * TLB_ENTRIES * TLB_ENTRY_BYTES;
+export { TLB_ENTRIES } from "./tlb-bank.js";
 
-/** Fills that are remembered, so that a flush soon after another touches no more than them. */
-const LOG_ENTRIES = 2048;
+/** Address spaces whose translations are kept side by side. */
+const BANKS = 8;
+export const TLB_BYTES = BANKS * TLB_BANK_BYTES;
 
-/** A tag that no linear page has: its low bits are not zero. */
-const INVALID = 0xffff_ffff;
+/** The translations that an invalidation is about: all, but for what the members restrict. */
+export interface TlbScope {
+  readonly vpid?: number;
+  readonly pcid?: number;
+  /** Bits 31:12 and 63:32 of the EPT pointer. */
+  readonly eptp?: readonly [low: number, high: number];
+  /** Spare translations of global pages. */
+  readonly keepGlobal?: boolean;
+}
 
 /**
  * The software TLB: arrays in the processor's part of the WebAssembly memory, so that the interpreter looks an address
- * up without a call. Tag: the linear address of the page, all 64 bits. An entry holds the whole translation, of the
- * guest's paging and the second stage, for one kind of access and one privilege.
+ * up without a call. An entry holds the whole translation, of the guest's paging and the second stage, for one kind of
+ * access and one privilege.
+ *
+ * Translations are tagged by VPID, EPTP and PCID (SDM vol. 3, "Caching Translation Information"): there is a bank of
+ * arrays for each combination in use, and one of them is selected. An entry also holds what the walk found to be allowed,
+ * so the paging controls that decide about it are part of the tag.
  *
  * What is in it can be seen by a guest (a stale entry still translates), so both engines use this one.
  */
 export class Tlb {
-  readonly #words: Uint32Array;
-  /**
-   * Changes whenever a translation for fetches is dropped. What an engine remembers of code by its linear address holds
-   * for as long as this stays.
-   */
-  generation = 0;
-  /** Word indices of the entries filled since the newest flush; more than fit, and the flush goes over everything. */
-  readonly #filled = new Uint32Array(LOG_ENTRIES);
-  #fillCount = LOG_ENTRIES + 1;
+  readonly #banks: readonly TlbBank[];
+  #bank: TlbBank;
+  #selections = 0;
+  #generations = 0;
 
   /** @param base offset in `buffer`, a multiple of 16 */
   constructor(
     buffer: ArrayBuffer,
     readonly base: number,
-    private readonly ramBase: number,
+    ramBase: number,
   ) {
-    this.#words = new Uint32Array(buffer, base, TLB_BYTES >> 2);
-    this.flush();
+    const renew = (): number => ++this.#generations;
+    const first = new TlbBank(buffer, base, ramBase, renew);
+    const rest = Array.from(
+      { length: BANKS - 1 },
+      (_, n) => new TlbBank(buffer, base + (n + 1) * TLB_BANK_BYTES, ramBase, renew),
+    );
+    this.#banks = [first, ...rest];
+    this.#bank = first;
+    this.select(0, 0, 0, 0, 0);
   }
 
-  /** Offset in the memory of the array for a kind of access. */
+  /** VPID that is in force. */
+  get vpid(): number {
+    return this.#bank.vpid;
+  }
+
+  /**
+   * What an engine remembers of code by its linear address holds for as long as this stays: it differs between address
+   * spaces, and changes whenever a translation for fetches is dropped.
+   */
+  generation(user: boolean): number {
+    return this.#bank.generations[user ? 1 : 0];
+  }
+
+  /** Offset in the memory of the array for a kind of access; it changes with the address space. */
   arrayOffset(kind: AccessKind, user: boolean): number {
-    return this.base + this.#array(kind, user) * 4;
+    return this.#bank.arrayOffset(kind, user);
+  }
+
+  /**
+   * Go over to the translations of an address space.
+   *
+   * @param vpid 0 without VPIDs
+   * @param eptpLow low half of the EPT pointer; 0 without EPT
+   * @param pcid 0 without CR4.PCIDE
+   * @param mode number of the paging controls that permissions depend on
+   */
+  select(vpid: number, eptpLow: number, eptpHigh: number, pcid: number, mode: number): void {
+    const is = (bank: TlbBank): boolean =>
+      bank.pcid === pcid &&
+      bank.mode === mode &&
+      bank.vpid === vpid &&
+      bank.eptpLow === eptpLow &&
+      bank.eptpHigh === eptpHigh;
+    if (is(this.#bank)) return;
+    let found = this.#bank;
+    let oldest = Infinity;
+    for (const bank of this.#banks) {
+      if (is(bank)) {
+        found = bank;
+        break;
+      }
+      if (bank.used < oldest) {
+        oldest = bank.used;
+        found = bank;
+      }
+    }
+    if (!is(found)) {
+      found.flush();
+      found.vpid = vpid;
+      found.eptpLow = eptpLow;
+      found.eptpHigh = eptpHigh;
+      found.pcid = pcid;
+      found.mode = mode;
+    }
+    found.used = ++this.#selections;
+    this.#bank = found;
   }
 
   /** Host physical address of the page that holds the linear address, or -1. */
   lookup(low: number, high: number, kind: AccessKind, user: boolean): number {
-    const at = this.#array(kind, user) + ((low >>> 12) & (TLB_ENTRIES - 1)) * 4;
-    const words = this.#words;
-    if (words[at] !== (low & ~0xfff) >>> 0 || words[at + 1] !== high >>> 0) return -1;
-    return (words[at + 2] as number) - this.ramBase;
+    return this.#bank.lookup(low, high, kind, user);
   }
 
-  /** @param page host physical address of the page; must be RAM */
-  fill(low: number, high: number, kind: AccessKind, user: boolean, page: number): void {
-    const at = this.#array(kind, user) + ((low >>> 12) & (TLB_ENTRIES - 1)) * 4;
-    const words = this.#words;
-    if (kind === ACCESS_FETCH && words[at] !== INVALID) this.generation++;
-    if (this.#fillCount < LOG_ENTRIES) this.#filled[this.#fillCount] = at;
-    this.#fillCount++;
-    words[at] = low & ~0xfff;
-    words[at + 1] = high;
-    words[at + 2] = page + this.ramBase;
+  /**
+   * @param page host physical address of the page; must be RAM
+   * @param pageBytes size of the page that the guest's paging structures map
+   */
+  fill(
+    low: number,
+    high: number,
+    kind: AccessKind,
+    user: boolean,
+    page: number,
+    global: boolean,
+    pageBytes: number,
+  ): void {
+    if (pageBytes > 4096) this.#bank.noteLargePage(low, high, pageBytes);
+    this.#bank.fill(low, high, kind, user, page, global);
   }
 
-  /** Drop everything. */
-  flush(): void {
-    if (this.#fillCount === 0) return;
-    this.generation++;
-    const words = this.#words;
-    if (this.#fillCount <= LOG_ENTRIES) {
-      for (let i = 0; i < this.#fillCount; i++) words[this.#filled[i] as number] = INVALID;
-    } else {
-      for (let at = 0; at < words.length; at += 4) words[at] = INVALID;
+  /** Drop translations. */
+  flush(scope: TlbScope = {}): void {
+    for (const bank of this.#banks) {
+      if (!matches(bank, scope)) continue;
+      if (scope.keepGlobal === true) bank.flushNonGlobal();
+      else bank.flush();
     }
-    this.#fillCount = 0;
+  }
+
+  /** Drop the translations of the page that holds the address. Global ones of other PCIDs go too, where `scope` allows. */
+  flushPage(low: number, high: number, scope: TlbScope): void {
+    for (const bank of this.#banks) if (matches(bank, scope)) bank.flushPage(low, high);
   }
 
   /** Drop the translations for writes to a host physical page: it has become code. */
   flushWritesTo(page: number): void {
-    const words = this.#words;
-    const target = page + this.ramBase;
-    for (const user of [false, true]) {
-      const first = this.#array(ACCESS_WRITE, user);
-      for (let at = first; at < first + ARRAY_WORDS; at += 4) if (words[at + 2] === target) words[at] = INVALID;
-    }
+    for (const bank of this.#banks) bank.flushWritesTo(page);
   }
+}
 
-  #array(kind: AccessKind, user: boolean): number {
-    return ((user ? 3 : 0) + kind) * ARRAY_WORDS;
-  }
+function matches(bank: TlbBank, { vpid, pcid, eptp }: TlbScope): boolean {
+  // A bank that has never been selected has nothing.
+  if (bank.used === 0) return false;
+  if (vpid !== undefined && bank.vpid !== vpid) return false;
+  if (pcid !== undefined && bank.pcid !== pcid) return false;
+  return eptp === undefined || (((bank.eptpLow ^ eptp[0]) & ~0xfff) === 0 && bank.eptpHigh === eptp[1]);
 }

@@ -20,6 +20,8 @@ export interface ProcessorParts extends RootModeParts {
     readonly capabilities: VmxCapabilities;
     readonly operation: VmxOperation;
     readonly worldSwitch: WorldSwitch;
+    /** Remembers guest-physical mappings beside what the TLB holds. */
+    readonly ept: { flush(): void };
     /** Instructions that have retired in non-root operation. */
     readonly retired: () => number;
   };
@@ -140,7 +142,9 @@ export class Processor extends RootMode {
     if (field === undefined || !cap.eptVpidHas(field) || badPointer) {
       return operation.fail(VMX_INSTRUCTION_ERROR.INVALID_OPERAND_TO_INVEPT_INVVPID);
     }
-    this.#own.flushTlb();
+    const single = type === INVEPT_TYPE.SINGLE_CONTEXT;
+    this.#own.tlb.flush(single ? { eptp: [eptp % 0x1_0000_0000, Math.floor(eptp / 0x1_0000_0000)] } : {});
+    this.#own.vmx?.ept.flush();
     return VM_SUCCEED;
   }
 
@@ -158,7 +162,17 @@ export class Processor extends RootMode {
     if (field === undefined || !cap.eptVpidHas(field) || badVpid || badLinear) {
       return operation.fail(VMX_INSTRUCTION_ERROR.INVALID_OPERAND_TO_INVEPT_INVVPID);
     }
-    this.#own.flushTlb();
+    const { tlb } = this.#own;
+    switch (type) {
+      case INVVPID_TYPE.INDIVIDUAL_ADDR:
+        tlb.flushPage(Number(linear & 0xffff_ffffn), Number((linear >> 32n) & 0xffff_ffffn), { vpid });
+        break;
+      case INVVPID_TYPE.ALL_CONTEXT:
+        tlb.flush();
+        break;
+      default:
+        tlb.flush({ vpid, keepGlobal: type === INVVPID_TYPE.SINGLE_CONTEXT_RETAINING_GLOBALS });
+    }
     return VM_SUCCEED;
   }
 

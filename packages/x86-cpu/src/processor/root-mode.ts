@@ -1,5 +1,6 @@
 import { CR0, CR4, GuestException, slot, writeXcr0, type ControlRegisterModel, type CpuState } from "@tapvisor/x86-isa";
 import type { CpuidLeaves, CpuidResult } from "../profiles/cpuid.js";
+import type { Tlb } from "../paging/index.js";
 import type { ProcessorProfile } from "../profiles/profile.js";
 import type { VmxCapabilities } from "../vmx/capabilities.js";
 import type { VmxOperation } from "../vmx/operation.js";
@@ -50,7 +51,7 @@ export interface RootModeParts {
   readonly controls: ControlRegisterModel;
   readonly msrs: MsrFile;
   readonly interrupts: HostInterrupts;
-  readonly flushTlb: () => void;
+  readonly tlb: Tlb;
   /** Absent on a processor without VT-x. */
   readonly vmx?: { readonly capabilities: VmxCapabilities; readonly operation: VmxOperation };
 }
@@ -188,7 +189,7 @@ export class RootMode {
 
   writePkru(value: number): void {
     this.#state.set32(PKRU, value);
-    this.parts.flushTlb();
+    this.parts.tlb.flush();
   }
 
   saveFpu(into: Uint8Array): void {

@@ -40,7 +40,6 @@ import { VMCS_HEADER } from "./vmcs-layout.js";
 const word = (name: string): number => slot(name) >> 2;
 const W = {
   cr0: word("cr0"),
-  cr3: word("cr3"),
   cr4: word("cr4"),
   efer: word("efer"),
   rip: word("rip"),
@@ -93,12 +92,6 @@ export interface WorldSwitchParts {
 /** VM entry, the run of the guest, and VM exit (SDM vol. 3, "VM Entries", "VM Exits"). */
 export class WorldSwitch {
   readonly #checked: Checked;
-  /** What the translations in the TLB belong to: VPID and EPTP. */
-  #vpid = -1;
-  #eptpLow = -1;
-  #eptpHigh = -1;
-  /** Registers that paging depends on, as the newest exit left them. */
-  readonly #paging = new Uint32Array(6);
   /** The rule that the newest VM entry failed by, for whoever looks for the cause. */
   violation: EntryCheck | undefined;
 
@@ -181,12 +174,6 @@ export class WorldSwitch {
     if ((words[F.VM_EXIT_MSR_STORE_COUNT] as number) !== 0 && this.parts.lists.store(words, state) !== 0) {
       this.#abort(vmcs, ABORT.STORE_MSRS);
     }
-    for (let i = 0; i < 2; i++) {
-      this.#paging[i] = state.words[W.cr3 + i] as number;
-      this.#paging[i + 2] = state.words[W.cr4 + i] as number;
-    }
-    this.#paging[4] = state.words[W.cr0] as number;
-    this.#paging[5] = state.words[W.efer] as number;
     this.#toHost(vmcs, state);
     if (nonRoot.intercepted) this.parts.charge(INTERCEPTION_CYCLES);
   }
@@ -220,33 +207,14 @@ export class WorldSwitch {
     throw new VmxAbort(indicator);
   }
 
-  /**
-   * Keep the TLB only for the same VPID, EPTP and paging registers; a processor may always forget translations, and
-   * without VPIDs it has to (SDM vol. 3, "Operations that Invalidate Cached Mappings").
-   */
+  /** Without VPIDs, a VM entry and the exit before it drop the guest's translations (SDM vol. 3, "Operations that Invalidate Cached Mappings"). */
   #switchTranslations(words: Uint32Array): void {
-    const { state, nonRoot, memory } = this.parts;
+    const { nonRoot, memory } = this.parts;
     const tagged = (nonRoot.secondary & SECONDARY_EXEC.ENABLE_VPID) !== 0;
-    const vpid = tagged ? (words[F.VIRTUAL_PROCESSOR_ID] as number) : -1;
-    const low = nonRoot.ept ? (words[F.EPT_POINTER] as number) : 0;
-    const high = nonRoot.ept ? (words[F.EPT_POINTER + 1] as number) : 0;
-    const p = this.#paging;
-    const s = state.words;
-    const same =
-      vpid >= 0 &&
-      vpid === this.#vpid &&
-      low === this.#eptpLow &&
-      high === this.#eptpHigh &&
-      p[0] === s[W.cr3] &&
-      p[1] === s[W.cr3 + 1] &&
-      p[2] === s[W.cr4] &&
-      p[3] === s[W.cr4 + 1] &&
-      p[4] === s[W.cr0] &&
-      p[5] === s[W.efer];
-    this.#vpid = vpid;
-    this.#eptpLow = low;
-    this.#eptpHigh = high;
-    if (!same) memory.tlb.flush();
+    const vpid = tagged ? (words[F.VIRTUAL_PROCESSOR_ID] as number) : 0;
+    if (!tagged) memory.tlb.flush({ vpid });
+    const { ept } = nonRoot;
+    memory.enterSpace(vpid, ept ? (words[F.EPT_POINTER] as number) : 0, ept ? (words[F.EPT_POINTER + 1] as number) : 0);
   }
 
   #usesPae(): boolean {

@@ -88,16 +88,18 @@ export function invlpg(m: Machine, i: DecodedInstruction): void {
 }
 
 export function invpcid(m: Machine, i: DecodedInstruction): void {
+  m.precheck("invpcid", i);
   requireCpl0(m.state);
   const register = operandOf(i, 0);
   const type = register.kind === "register" ? readRegister(m, register.register) : 0n;
   const memory = memoryOf(i);
   const at = effectiveAddress(m, memory);
+  if (type > 3n) generalProtection();
   const low = loadSegmented(m, memory.segment, at, 8);
   const linear = loadSegmented(m, memory.segment, advance(memory, at, 8), 8);
   const pcid = low & 0xfffn;
-  if (type > 3n || low >> 12n !== 0n) generalProtection();
+  if (low >> 12n !== 0n) generalProtection();
   if (type <= 1n && pcid !== 0n && (cr4(m.state) & CR4.PCIDE) === 0n) generalProtection();
   if (type === 0n && !isCanonical(linear)) generalProtection();
-  m.invalidatePcid(type, pcid, linear, i);
+  m.invalidatePcid(type, pcid, linear);
 }

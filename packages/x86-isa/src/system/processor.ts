@@ -2,7 +2,7 @@ import type { DecodedInstruction } from "../decode/instruction.js";
 import type { Machine } from "../machine.js";
 import { CR4, RFLAGS } from "../tables/registers.js";
 import { readExtendedControl } from "./fpu-state.js";
-import { linearAddress } from "./memory.js";
+import { SEGMENT, linearAddress, readAccess } from "./memory.js";
 import { GPR, SLOT, cpl, cr4, generalProtection, maskOf, requireCpl0, setFlags, undefinedOpcode } from "./mode.js";
 import { operandOf, registerIndex, writeOperand } from "./operands.js";
 import { generalRegister } from "../decode/registers.js";
@@ -35,7 +35,8 @@ export function rdtsc(m: Machine): void {
   setPair(m, m.readTsc("rdtsc"));
 }
 
-export function rdtscp(m: Machine): void {
+export function rdtscp(m: Machine, i: DecodedInstruction): void {
+  m.precheck("rdtscp", i);
   checkTimeStampDisable(m);
   setPair(m, m.readTsc("rdtscp"));
   m.state.setGpr(GPR.RCX, m.state.get64(SLOT.tscAux) & 0xffffffffn);
@@ -76,16 +77,21 @@ export function writeBackCaches(mnemonic: "invd" | "wbinvd") {
   };
 }
 
-/** MONITOR: its address is rAX through DS or the segment of an override. */
+/** MONITOR: its address is rAX through DS or the segment of an override, and is subject to what a load of a byte meets. */
 export function monitor(m: Machine, i: DecodedInstruction): void {
   if (cpl(m.state) > 0) undefinedOpcode();
+  m.precheck("monitor", i);
   if ((m.state.gpr(GPR.RCX) & 0xffffffffn) !== 0n) generalProtection();
   const offset = m.state.gpr(GPR.RAX) & maskOf(i.addressSize);
-  m.monitor(linearAddress(m, i.memory?.segment ?? 3, offset, 1, false));
+  const segment = i.memory?.segment ?? SEGMENT.DS;
+  const linear = linearAddress(m, segment, offset, 1, false);
+  m.load(linear, 1, readAccess(segment));
+  m.monitor(linear);
 }
 
-export function mwait(m: Machine): void {
+export function mwait(m: Machine, i: DecodedInstruction): void {
   if (cpl(m.state) > 0) undefinedOpcode();
+  m.precheck("mwait", i);
   // The one extension is bit 0: an interrupt ends the wait even if interrupts are masked.
   if (low32(m, GPR.RCX) > 1) generalProtection();
   m.mwait(low32(m, GPR.RAX), low32(m, GPR.RCX));

@@ -146,6 +146,9 @@ export class TestMachine implements Machine {
   descriptorTable(which: string): void {
     this.log.push(which);
   }
+  precheck(): void {
+    // Nothing intercepts here.
+  }
   invalidatePage(linear: bigint): void {
     this.log.push(`invlpg ${linear.toString(16)}`);
   }

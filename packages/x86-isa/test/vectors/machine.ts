@@ -78,6 +78,7 @@ export class VectorMachine implements Machine {
   readDebug = () => refuse("a debug register");
   writeDebug = () => refuse("a debug register");
   descriptorTable = () => refuse("a descriptor table");
+  precheck = (): void => undefined;
   invalidatePage = () => refuse("the TLB");
   invalidatePcid = () => refuse("the TLB");
   writeBackCaches = () => refuse("the caches");

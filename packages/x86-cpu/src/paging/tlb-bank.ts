@@ -1,0 +1,189 @@
+import { ACCESS_FETCH, ACCESS_WRITE, type AccessKind } from "./second-stage.js";
+
+/** Entries of each array, by the low bits of the page's number; a power of two. Pages 16 MiB apart share one. */
+export const TLB_ENTRIES = 4096;
+/**
+ * Bytes of an entry: the tag (i64: the linear address of the page, all 64 bits), the address in the WebAssembly memory of
+ * the page (u32), and flags (u32).
+ */
+export const TLB_ENTRY_BYTES = 16;
+const ENTRY_WORDS = TLB_ENTRY_BYTES >> 2;
+const ARRAY_WORDS = TLB_ENTRIES * ENTRY_WORDS;
+/** Arrays: read, write and fetch, first for supervisor, then for user accesses. */
+const KINDS = 3;
+const ARRAYS = 2 * KINDS;
+export const TLB_BANK_BYTES = ARRAYS * TLB_ENTRIES * TLB_ENTRY_BYTES;
+
+/** Fills that are remembered, so that a flush soon after another touches no more than them. */
+const LOG_ENTRIES = 2048;
+/** Large pages that are remembered, of each size. */
+const LARGE_PAGES = 4096;
+
+/** A tag that no linear page has: its low bits are not zero. */
+const INVALID = 0xffff_ffff;
+/** Flag of an entry: the page is global. */
+const GLOBAL = 1;
+
+const indexOf = (low: number): number => ((low >>> 12) & (TLB_ENTRIES - 1)) * ENTRY_WORDS;
+const arrayOf = (kind: AccessKind, user: boolean): number => ((user ? KINDS : 0) + kind) * ARRAY_WORDS;
+
+/** The linear pages of one size, larger than 4 KiB, that translations were made from. */
+interface LargePages {
+  readonly shift: 21 | 22 | 30;
+  readonly pages: Set<number>;
+}
+
+/** The translations of one address space under one set of paging controls. */
+export class TlbBank {
+  readonly #words: Uint32Array;
+  /** Word indices of the entries filled; more than fit, and a flush goes over everything. */
+  readonly #filled = new Uint32Array(LOG_ENTRIES);
+  #fillCount = LOG_ENTRIES + 1;
+  readonly #large: readonly LargePages[] = [
+    { shift: 21, pages: new Set() },
+    { shift: 22, pages: new Set() },
+    { shift: 30, pages: new Set() },
+  ];
+  /** Changes whenever a translation for fetches is dropped, of supervisor and user accesses. */
+  readonly generations: [supervisor: number, user: number];
+
+  // --- what the translations belong to; see Tlb.select()
+  vpid = -1;
+  eptpLow = 0;
+  eptpHigh = 0;
+  pcid = 0;
+  mode = 0;
+  /** When it was selected last: the greatest is the newest. */
+  used = 0;
+
+  /**
+   * @param base offset in `buffer`, a multiple of 16
+   * @param newGeneration a number that has not been used yet
+   */
+  constructor(
+    buffer: ArrayBuffer,
+    readonly base: number,
+    private readonly ramBase: number,
+    private readonly newGeneration: () => number,
+  ) {
+    this.#words = new Uint32Array(buffer, base, TLB_BANK_BYTES >> 2);
+    this.generations = [newGeneration(), newGeneration()];
+  }
+
+  /** Offset in the memory of the array for a kind of access. */
+  arrayOffset(kind: AccessKind, user: boolean): number {
+    return this.base + arrayOf(kind, user) * 4;
+  }
+
+  lookup(low: number, high: number, kind: AccessKind, user: boolean): number {
+    const at = arrayOf(kind, user) + indexOf(low);
+    const words = this.#words;
+    if (words[at] !== (low & ~0xfff) >>> 0 || words[at + 1] !== high >>> 0) return -1;
+    return (words[at + 2] as number) - this.ramBase;
+  }
+
+  fill(low: number, high: number, kind: AccessKind, user: boolean, page: number, global: boolean): void {
+    const at = arrayOf(kind, user) + indexOf(low);
+    const words = this.#words;
+    if (kind === ACCESS_FETCH && words[at] !== INVALID) this.#renew(user);
+    if (this.#fillCount < LOG_ENTRIES) this.#filled[this.#fillCount] = at;
+    this.#fillCount++;
+    words[at] = low & ~0xfff;
+    words[at + 1] = high;
+    words[at + 2] = page + this.ramBase;
+    words[at + 3] = global ? GLOBAL : 0;
+  }
+
+  /** The address lies in a page of so many bytes: one invalidation ends all of it. */
+  noteLargePage(low: number, high: number, bytes: number): void {
+    for (const { shift, pages } of this.#large) {
+      if (bytes !== 2 ** shift) continue;
+      if (pages.size >= LARGE_PAGES) this.flush();
+      pages.add(pageNumber(low, high, shift));
+    }
+  }
+
+  /** Drop everything. */
+  flush(): void {
+    if (this.#fillCount === 0) return;
+    this.#each((at) => this.#drop(at));
+    this.#fillCount = 0;
+    for (const { pages } of this.#large) pages.clear();
+  }
+
+  /** Drop what is not global. */
+  flushNonGlobal(): void {
+    if (this.#fillCount === 0) return;
+    let kept = 0;
+    this.#each((at) => {
+      const words = this.#words;
+      if (words[at] === INVALID) return;
+      if (((words[at + 3] as number) & GLOBAL) === 0) this.#drop(at);
+      // No entry is visited before it has been counted, so that the list can be shortened in place.
+      else if (kept < LOG_ENTRIES) this.#filled[kept++] = at;
+      else kept++;
+    });
+    this.#fillCount = kept;
+  }
+
+  /** Drop the translations of the page that holds the address, whatever its size and privilege. */
+  flushPage(low: number, high: number): void {
+    if (this.#fillCount === 0) return;
+    const words = this.#words;
+    const index = indexOf(low);
+    for (let array = 0; array < ARRAYS; array++) {
+      const at = array * ARRAY_WORDS + index;
+      if (words[at] === (low & ~0xfff) >>> 0 && words[at + 1] === high >>> 0) this.#drop(at);
+    }
+    for (const { shift, pages } of this.#large) {
+      if (pages.delete(pageNumber(low, high, shift))) this.#flushRange(low, high, shift);
+    }
+  }
+
+  /** Drop the translations for writes to a host physical page. */
+  flushWritesTo(page: number): void {
+    if (this.#fillCount === 0) return;
+    const words = this.#words;
+    const target = page + this.ramBase;
+    const supervisor = arrayOf(ACCESS_WRITE, false);
+    const user = arrayOf(ACCESS_WRITE, true);
+    this.#each((at) => {
+      const write = (at >= supervisor && at < supervisor + ARRAY_WORDS) || (at >= user && at < user + ARRAY_WORDS);
+      if (write && words[at + 2] === target) words[at] = INVALID;
+    });
+  }
+
+  #flushRange(low: number, high: number, shift: number): void {
+    const mask = ~(2 ** shift - 1);
+    const words = this.#words;
+    this.#each((at) => {
+      const tag = words[at] as number;
+      if (tag !== INVALID && ((tag ^ low) & mask) === 0 && words[at + 1] === high >>> 0) this.#drop(at);
+    });
+  }
+
+  /** Every entry that may hold a translation, possibly more than once. */
+  #each(visit: (at: number) => void): void {
+    const count = this.#fillCount;
+    if (count <= LOG_ENTRIES) {
+      for (let i = 0; i < count; i++) visit(this.#filled[i] as number);
+    } else {
+      for (let at = 0; at < this.#words.length; at += ENTRY_WORDS) visit(at);
+    }
+  }
+
+  #drop(at: number): void {
+    const words = this.#words;
+    if (words[at] === INVALID) return;
+    words[at] = INVALID;
+    const array = Math.floor(at / ARRAY_WORDS);
+    if (array % KINDS === ACCESS_FETCH) this.#renew(array >= KINDS);
+  }
+
+  #renew(user: boolean): void {
+    this.generations[user ? 1 : 0] = this.newGeneration();
+  }
+}
+
+const pageNumber = (low: number, high: number, shift: number): number =>
+  Math.floor(((high & 0xffff) * 0x1_0000_0000 + (low >>> 0)) / 2 ** shift);
