@@ -148,11 +148,17 @@ export class InterpreterEmitter implements UopEmitter {
 
   /** Set locals to the linear address and the TLB entry for it; push whether the entry holds all `size` bytes. */
   private lookUp(size: MemorySize, array: number, linear: number, entry: number): void {
-    const { w, layout } = this;
     this.a();
     this.immLow();
-    w.op("i64.add");
-    w.tee(linear);
+    this.w.op("i64.add");
+    this.w.set(linear);
+    this.findEntry(size, array, linear, entry);
+  }
+
+  /** Set local `entry` to the TLB entry for the address in local `linear`; push whether it holds all `size` bytes. */
+  private findEntry(size: MemorySize, array: number, linear: number, entry: number): void {
+    const { w, layout } = this;
+    w.get(linear);
     w.op("i32.wrap_i64");
     w.i32(12 - TLB_ENTRY_BYTES_LOG2);
     w.op("i32.shr_u");
@@ -242,6 +248,16 @@ export class InterpreterEmitter implements UopEmitter {
     this.w.get(this.pc);
     this.w.call(this.slow.evaluate);
     this.w.if(() => this.leave(LEAVE.ACCESS));
+  }
+
+  reach(linear: number, write: boolean): void {
+    const entry = this.local("i32", 20);
+    this.findEntry(1, write ? ENGINE_FIELD.writeTlb : ENGINE_FIELD.readTlb, linear, entry);
+    this.w.if(
+      () => this.hostAddress(linear, entry),
+      () => this.w.i32(0),
+      "i32",
+    );
   }
 
   raise(vector: number, errorCode?: number): void {

@@ -73,6 +73,11 @@ export interface UopEmitter {
    * a meaning of its own in WebAssembly, and for the uncommon values of one that has a quick way for the common ones.
    */
   evaluate(): void;
+  /**
+   * Push as i32 where in the WebAssembly memory the byte lies whose linear address is in the i64 local `linear`, if it
+   * may be read (`write`: written) there without further ado; otherwise 0. It is so for all bytes of its page.
+   */
+  reach(linear: number, write: boolean): void;
   /** Leave the block with an exception at the current instruction. Nothing of it may have been done yet. */
   raise(vector: number, errorCode?: number): void;
   /** The same with `vector | errorCode << 8 | hasErrorCode << 31` pushed as i32 by `fault`. */

@@ -1,10 +1,10 @@
 import type { UopDefinition } from "./definition.js";
-import { u64 } from "./parts.js";
+import { SIZES, u64 } from "./parts.js";
+import { emitComparing, emitFilling, emitMoving, emitScanning, repeatRow } from "./repeat.js";
 
 const DF = 1n << 10n;
 
-/** What string instructions need beyond loads, stores and skips. */
-export const STRINGS: readonly UopDefinition[] = [
+const rows: UopDefinition[] = [
   {
     name: "step",
     summary: "d = imm, negated if RFLAGS.DF is set",
@@ -22,3 +22,22 @@ export const STRINGS: readonly UopDefinition[] = [
     evaluate: (v) => v.setD((v.get("flagsRest") & DF) === 0n ? v.imm() : u64(-v.imm())),
   },
 ];
+
+for (const size of SIZES) {
+  rows.push(
+    repeatRow("repmovs", size, { source: "rsi", target: "rdi" }, emitMoving),
+    repeatRow("repstos", size, { target: "rdi" }, emitFilling),
+  );
+  for (const [name, equal] of [
+    ["repe", true],
+    ["repne", false],
+  ] as const) {
+    rows.push(
+      repeatRow(`${name}cmps`, size, { source: "rsi", other: "rdi" }, (r) => emitComparing(r, equal)),
+      repeatRow(`${name}scas`, size, { source: "rdi" }, (r) => emitScanning(r, equal)),
+    );
+  }
+}
+
+/** What string instructions need beyond loads, stores and skips. */
+export const STRINGS: readonly UopDefinition[] = rows;
