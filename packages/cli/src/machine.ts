@@ -66,6 +66,7 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
       interceptors: options.interceptors ?? [],
       bus: () => new AddressBus(),
       devices: (board) => model.devices(board, console),
+      firmware: model.firmware,
     }),
   );
   const uart = machine.devices.map(({ device }) => device).find((device) => device instanceof Uart16550);

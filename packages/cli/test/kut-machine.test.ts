@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { dword, reg } from "@tapvisor/x86-isa";
+import { Assembler, dword, reg } from "@tapvisor/x86-isa";
 import type { RunReport } from "../src/report.js";
 import { file, missing, tapvisor } from "./support/command.js";
 import { debugExit, kernel } from "./support/kernels.js";
 
-const { eax, ebx, ecx, edi, edx, esi, ax, dx } = reg;
+const { al, cx, eax, ebx, ecx, edi, edx, esi, ax, dx } = reg;
 
 describe("--machine", () => {
   it("lists the machines in its help, and names them where there is none of the name", async () => {
@@ -84,5 +84,18 @@ describe("the machine kut", () => {
       }),
     );
     expect((await tapvisor(["run", image, "--machine", "kut"])).status).toBe(9);
+  });
+
+  it("has a timer whose interrupts the handlers of its firmware end", async () => {
+    // Real mode at 0x8000: three ticks wake it; the fourth time it looks, 55 ms have gone by each time.
+    const a = new Assembler(16);
+    a.sti().mov(cx, 3).label("wait").hlt().loop("wait");
+    a.mov(al, 6).out(0xf4, al);
+    const image = file("ticks", a.assemble(0x7c00).bytes);
+    const run = (...flags: string[]) =>
+      tapvisor(["run", image, "--format", "real", "--max-instructions", "1e5", ...flags]);
+    expect((await run("--machine", "kut")).status).toBe(13);
+    // The stock machine's timer is not programmed: it halts for good.
+    expect((await run()).status).toBe(0);
   });
 });

@@ -1,11 +1,14 @@
 import {
-  type IoBus, KvmError, type MemorySlot, PAGE_SIZE, type UserMemoryRegion, type Vm,
+  type IoBus, KvmError, type MemorySlot, PAGE_SIZE, REQUEST, type UserMemoryRegion, type Vm,
 } from "./contract/index.js"; // prettier-ignore
+import { I8254 } from "./irqchip/i8254.js";
+import { I8259Pair } from "./irqchip/i8259-pair.js";
 import { Ioapic } from "./irqchip/ioapic.js";
 import type { Kvm } from "./kvm.js";
 import { readGuest, writeGuest } from "./memory/guest.js";
 import { MemorySlots, PRIVATE_SLOTS, type Slot, USER_SLOTS } from "./memory/slots.js";
 import { TdpMmu } from "./mmu/tdp.js";
+import { kick, makeRequest } from "./requests.js";
 import { KvmVcpu } from "./vcpu.js";
 
 /** KVM_MAX_VCPU_ID and KVM_MAX_VCPUS. */
@@ -15,6 +18,9 @@ const MAX_VCPUS = 288;
 const DEFAULT_IDENTITY_MAP = 0xfffbc000;
 /** The three pages of KVM_SET_TSS_ADDR end below 4 GiB. */
 const TSS_ADDRESS_END = 2 ** 32 - 3 * PAGE_SIZE;
+
+/** The line of the timer. */
+const PIT_GSI = 0;
 
 /** A virtual machine: struct kvm with the ioctls on it. */
 export class KvmVm implements Vm {
@@ -26,6 +32,8 @@ export class KvmVm implements Vm {
   bootVcpuId = 0;
   irqchipInKernel = false;
   ioapic: Ioapic | undefined;
+  pic: I8259Pair | undefined;
+  pit: I8254 | undefined;
   identityMapAddr = DEFAULT_IDENTITY_MAP;
   destroyed = false;
   /** Devices inside the kernel: they answer without an exit to user space. */
@@ -189,7 +197,7 @@ export class KvmVm implements Vm {
 
   // --- interrupt controllers
 
-  /** KVM_CREATE_IRQCHIP: local APICs and the I/O APIC; before the first vCPU. */
+  /** KVM_CREATE_IRQCHIP: local APICs, the I/O APIC and the PICs; before the first vCPU. */
   createIrqchip(): void {
     const syscall = "KVM_CREATE_IRQCHIP";
     this.#requireAlive(syscall);
@@ -197,18 +205,61 @@ export class KvmVm implements Vm {
     if (this.#vcpus.length > 0) throw new KvmError("EINVAL", syscall, "the VM has vCPUs already");
     this.irqchipInKernel = true;
     this.ioapic = new Ioapic(this);
+    this.pic = new I8259Pair(
+      () => this.#wakeForPic(),
+      (input) => this.irqAcknowledged(input),
+    );
   }
 
-  /** KVM_IRQ_LINE: set a line of the I/O APIC. */
+  /** KVM_CREATE_PIT2: the timer, on line 0; after the interrupt controllers. */
+  createPit2(): void {
+    const syscall = "KVM_CREATE_PIT2";
+    this.#requireAlive(syscall);
+    if (this.pit !== undefined) throw new KvmError("EEXIST", syscall, "the VM has its timer already");
+    if (!this.irqchipInKernel) {
+      throw new KvmError("ENXIO", syscall, "the VM has no interrupt controller: call createIrqchip first");
+    }
+    this.pit = new I8254({
+      now: () => this.kvm.host.clock.now(),
+      createTimer: (name, fire) => this.kvm.createTimer(`${name} of vm ${this.id}`, fire),
+      setIrq: (level) => this.irqLine(PIT_GSI, level),
+    });
+  }
+
+  /** The PIC's INTR goes to the first vCPU whose local APIC lets it through. */
+  #wakeForPic(): void {
+    const vcpu = this.#vcpus.find(({ lapic }) => lapic?.acceptsPicInterrupt === true);
+    if (vcpu === undefined) return;
+    makeRequest(vcpu, REQUEST.EVENT);
+    kick(vcpu);
+  }
+
+  /** KVM_IRQ_LINE: set a line, by KVM's default routing: below 16 one of the PICs' and of the I/O APIC's, then the latter's alone. */
   irqLine(gsi: number, level: boolean): void {
     const syscall = "KVM_IRQ_LINE";
     this.#requireAlive(syscall);
-    if (!this.ioapic)
+    if (!this.ioapic || !this.pic) {
       throw new KvmError("ENXIO", syscall, "the VM has no interrupt controller: call createIrqchip first");
+    }
     if (!Number.isInteger(gsi) || gsi < 0 || gsi >= this.ioapic.pins) {
       throw new KvmError("EINVAL", syscall, `gsi is ${gsi}: 0 to ${this.ioapic.pins - 1}`);
     }
+    if (gsi < this.pic.inputs) this.pic.setIrq(gsi, level);
     this.ioapic.setIrq(gsi, level);
+  }
+
+  /** A byte to a port of the interrupt controllers or the timer; false where the port is of neither. */
+  writePort(port: number, data: Uint8Array): boolean {
+    return this.pic?.portWrite(port, data) === true || this.pit?.portWrite(port, data) === true;
+  }
+
+  readPort(port: number, into: Uint8Array): boolean {
+    return this.pic?.portRead(port, into) === true || this.pit?.portRead(port, into) === true;
+  }
+
+  /** kvm_notify_acked_irq: the service of a line's interrupt has ended, in the PIC or the I/O APIC. */
+  irqAcknowledged(gsi: number): void {
+    if (gsi === PIT_GSI) this.pit?.irqAcknowledged();
   }
 
   // --- the rest
@@ -242,6 +293,7 @@ export class KvmVm implements Vm {
     if (this.destroyed) return;
     const { kvm } = this;
     kvm.hooks.vmDestroyed({ vm: this });
+    this.pit?.free();
     this.#freePrivateSlots();
     kvm.ops.vm_destroy?.(this);
     for (const vcpu of this.#vcpus) {

@@ -1,5 +1,6 @@
 import type { MachineModel } from "@tapvisor/kvm-core/contract";
 import { DeviceMemory, FlushPage, IrqLines, TestLatch } from "../test-device/index.js";
+import { INTERRUPT_STUBS, PIC_SETUP, TIMER_SETUP } from "./firmware.js";
 import { STOCK_MACHINE } from "./stock.js";
 
 /** Where QEMU's pc-testdev has its parts. */
@@ -18,4 +19,6 @@ export const KUT_MACHINE: MachineModel = {
       { bus: "memory", base: TEST_DEVICE.MEMORY, device: new DeviceMemory() },
     ];
   },
+  // Its real-mode test takes interrupts of the timer by the handlers of a BIOS.
+  firmware: { ports: [...PIC_SETUP, ...TIMER_SETUP], memory: INTERRUPT_STUBS },
 };

@@ -2,6 +2,7 @@ import type { MachineModel } from "@tapvisor/kvm-core/contract";
 import { DebugExit } from "../debug-exit.js";
 import { FwCfg, machineItems } from "../fw-cfg.js";
 import { Uart16550 } from "../uart16550.js";
+import { PIC_SETUP } from "./firmware.js";
 
 /** Where the stock machine's devices are, as on a PC under QEMU. */
 export const PLACES = { DEBUG_EXIT: 0xf4, COM1: 0x3f8, COM1_GSI: 4, FW_CFG: 0x510 } as const;
@@ -19,4 +20,5 @@ export const STOCK_MACHINE: MachineModel = {
       { bus: "port", base: PLACES.FW_CFG, device: new FwCfg(machineItems(memorySize, cpus)) },
     ];
   },
+  firmware: { ports: PIC_SETUP, memory: [] },
 };

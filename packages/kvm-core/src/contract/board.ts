@@ -21,6 +21,14 @@ export interface PlacedDevice {
   readonly device: Device;
 }
 
+/** What firmware has done to a machine before an image is entered; no code of it runs. */
+export interface FirmwareState {
+  /** Bytes that it wrote to ports, in order. */
+  readonly ports: readonly (readonly [port: number, value: number])[];
+  /** What it left in guest memory, by guest physical address. */
+  readonly memory: readonly { readonly address: number; readonly data: Uint8Array }[];
+}
+
 /** A kind of machine by its name: which devices it has, and where. */
 export interface MachineModel {
   readonly name: string;
@@ -28,4 +36,5 @@ export interface MachineModel {
   readonly summary: string;
   /** Make the devices of one machine. `console` takes what its first serial port sends. */
   devices(board: Board, console: ByteSink): readonly PlacedDevice[];
+  readonly firmware: FirmwareState;
 }

@@ -38,6 +38,10 @@ export interface Vm {
   setUserMemoryRegion(region: UserMemoryRegion): void;
   createVcpu(id: number): Vcpu;
   createIrqchip(): void;
+  createPit2(): void;
+  /** Access a byte of the interrupt controllers or the timer, as a guest does; false where the port is of neither. */
+  readPort(port: number, into: Uint8Array): boolean;
+  writePort(port: number, data: Uint8Array): boolean;
   irqLine(gsi: number, level: boolean): void;
   getDirtyLog(slot: number): Uint32Array;
   setTssAddr(address: number): void;

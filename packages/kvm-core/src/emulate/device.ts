@@ -30,11 +30,13 @@ export function kernelMmioWrite(vcpu: KvmVcpu, address: number, data: Uint8Array
 
 export function kernelPortRead(vcpu: KvmVcpu, port: number, into: Uint8Array): boolean {
   const { pioBus } = vcpu.vm;
+  if (vcpu.vm.readPort(port, into)) return true;
   return pioBus !== undefined && busRead(vcpu, pioBus, "port", port, into);
 }
 
 export function kernelPortWrite(vcpu: KvmVcpu, port: number, data: Uint8Array): boolean {
   const { pioBus } = vcpu.vm;
+  if (vcpu.vm.writePort(port, data)) return true;
   return pioBus !== undefined && busWrite(vcpu, pioBus, "port", port, data);
 }
 

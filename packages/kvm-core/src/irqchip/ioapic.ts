@@ -109,10 +109,11 @@ export class Ioapic {
 
   /** kvm_ioapic_update_eoi: a local APIC ended a vector. One that is still asserted comes again. */
   endOfInterrupt(vector: number, levelTriggered: boolean): void {
-    if (!levelTriggered) return;
     for (let pin = 0; pin < PINS; pin++) {
       const low = this.#redirection[2 * pin];
-      if ((low & REDIRECTION.VECTOR) !== vector || (low & REDIRECTION.LEVEL) === 0) continue;
+      if ((low & REDIRECTION.VECTOR) !== vector) continue;
+      this.vm.irqAcknowledged(pin);
+      if (!levelTriggered || (low & REDIRECTION.LEVEL) === 0) continue;
       this.#redirection[2 * pin] = low & ~REDIRECTION.REMOTE_IRR;
       this.#service(pin);
     }

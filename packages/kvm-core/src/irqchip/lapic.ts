@@ -86,6 +86,12 @@ export class Lapic {
     return this.swEnabled && this.hwEnabled;
   }
 
+  /** kvm_apic_accept_pic_intr: LINT0 is programmed for the PIC, or the APIC is out of the way. */
+  get acceptsPicInterrupt(): boolean {
+    const entry = this.register(APIC.LVT0);
+    return !this.hwEnabled || ((entry & LVT_MASKED) === 0 && (entry & MODE_MASK) === DELIVERY.EXTINT);
+  }
+
   get x2apic(): boolean {
     return (this.vcpu.arch.apicBase & APIC_BASE.X2APIC_ENABLE) !== 0n;
   }

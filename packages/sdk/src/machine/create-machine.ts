@@ -1,6 +1,7 @@
 import {
   composeCore, Machine, PAGE_SIZE,
-  type Attachment, type Board, type CpuidEntry, type Interceptor, type InterceptorScope, type IrqLine, type Kvm, type PhysicalMemory,
+  type Attachment, type Board, type CpuidEntry, type FirmwareState,
+  type Interceptor, type InterceptorScope, type IoBus, type IrqLine, type Kvm, type PhysicalMemory,
   type PlacedDevice, type Vcpu, type Vm,
 } from "@tapvisor/kvm-core"; // prettier-ignore
 import { installImage, type GuestImage } from "../loaders/image.js";
@@ -44,6 +45,7 @@ export function createMachine(definition: MachineDefinition): ComposedMachine {
     const vm = kvm.createVm();
     backMemory(vm, host.memory, memorySize);
     vm.createIrqchip();
+    vm.createPit2();
     // What real mode needs on a processor without unrestricted guest; elsewhere nobody looks there.
     vm.setTssAddr(REAL_MODE_TSS);
     const vcpus = Array.from({ length: cpus }, (_, id) => {
@@ -76,7 +78,10 @@ export function createMachine(definition: MachineDefinition): ComposedMachine {
       run: (options) => machine.run(options),
       input: (bytes) => machine.input(bytes),
       attach: (interceptor, scope) => kvm.core.attach(interceptor, scope),
-      load: (image) => installImage(image, vm, boot(vcpus)),
+      load(image) {
+        applyFirmware(definition.firmware, vm, machine.ports);
+        installImage(image, vm, boot(vcpus));
+      },
       dispose() {
         vm.destroy();
         kvm.exit();
@@ -104,6 +109,17 @@ function backMemory(vm: Vm, memory: PhysicalMemory, size: number): void {
   ];
   for (const [slot, part] of parts.filter(({ memorySize }) => memorySize > 0).entries()) {
     vm.setUserMemoryRegion({ slot, ...part, hostAddress: memory.allocatePages(part.memorySize / PAGE_SIZE) });
+  }
+}
+
+/** Do what firmware would have done. */
+function applyFirmware(firmware: FirmwareState | undefined, vm: Vm, ports: IoBus): void {
+  for (const [port, value] of firmware?.ports ?? []) {
+    const data = Uint8Array.of(value);
+    if (!vm.writePort(port, data)) ports.write(port, data);
+  }
+  for (const { address, data } of firmware?.memory ?? []) {
+    vm.writeGuest(address, data);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { ArchBackend, Board, Host, Interceptor, IoBus, PlacedDevice } from "@tapvisor/kvm-core";
+import type { ArchBackend, Board, FirmwareState, Host, Interceptor, IoBus, PlacedDevice } from "@tapvisor/kvm-core";
 
 export type { Board, PlacedDevice };
 
@@ -27,6 +27,8 @@ export interface MachineDefinition {
   /** Makes the buses: one for ports, one for memory. */
   bus(): IoBus;
   devices?(board: Board): readonly PlacedDevice[];
+  /** What an image finds done when it is entered; nothing unless told otherwise. */
+  readonly firmware?: FirmwareState;
 }
 
 const MIB = 1 << 20;
