@@ -124,6 +124,17 @@ export class InterpreterEmitter implements UopEmitter {
     this.w.mem("i64.store", this.layout.state + slot(field));
   }
 
+  get32(field: string): void {
+    this.w.i32(0);
+    this.w.mem("i32.load", this.layout.state + slot(field));
+  }
+
+  set32(field: string, value: () => void): void {
+    this.w.i32(0);
+    value();
+    this.w.mem("i32.store", this.layout.state + slot(field));
+  }
+
   private local(type: ValueType, index: number): number {
     const key = `${type}${index}`;
     let local = this.scratch.get(key);
@@ -144,6 +155,14 @@ export class InterpreterEmitter implements UopEmitter {
 
   v128(index: number): number {
     return this.local("v128", index);
+  }
+
+  f32(index: number): number {
+    return this.local("f32", index);
+  }
+
+  f64(index: number): number {
+    return this.local("f64", index);
   }
 
   /** Set locals to the linear address and the TLB entry for it; push whether the entry holds all `size` bytes. */

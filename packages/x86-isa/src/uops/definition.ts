@@ -57,10 +57,15 @@ export interface UopEmitter {
   /** Push / store a fixed state field of 8 bytes as i64. */
   get(field: string): void;
   set(field: string, value: () => void): void;
+  /** The same for a field of 4 bytes, as i32. */
+  get32(field: string): void;
+  set32(field: string, value: () => void): void;
   /** A scratch local, the same one for the same index within a row. */
   i64(index: number): number;
   i32(index: number): number;
   v128(index: number): number;
+  f32(index: number): number;
+  f64(index: number): number;
   /**
    * Push the value at linear address `a` + sign-extended low half of the constant: i64, zero-extended; v128 for 16
    * bytes. With `willWrite` it takes write permission, so that a store of the same bytes cannot fault any more. A fault leaves the block.

@@ -7,6 +7,7 @@ import { MEMORY } from "./memory.js";
 import { MOVES } from "./moves.js";
 import { MULTIPLY } from "./multiply.js";
 import { SHIFTS } from "./shifts.js";
+import { SSE_FLOAT } from "./sse/index.js";
 import { STRINGS } from "./strings.js";
 
 /** Every micro-operation; its number is its index here. */
@@ -20,6 +21,7 @@ export const UOPS: readonly UopDefinition[] = [
   ...MULTIPLY,
   ...BITS,
   ...STRINGS,
+  ...SSE_FLOAT,
 ];
 
 const numbers = new Map<string, number>();

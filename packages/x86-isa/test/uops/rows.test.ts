@@ -1,6 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CpuState, encodeFlags, slot, uopNumber, UOPS, type Uop, type UopDefinition } from "../../src/index.js";
+import {
+  CpuState,
+  encodeFlags,
+  MXCSR_RESET,
+  slot,
+  uopNumber,
+  UOPS,
+  type Uop,
+  type UopDefinition,
+} from "../../src/index.js";
 import { RowHarness } from "./harness.js";
 
 function fromBytes(bytes: number[]): bigint {
@@ -69,6 +78,7 @@ describe("every micro-operation that touches no memory", () => {
           state.set64(slot("flagResult"), flagResult);
           state.set64(slot("flagAux"), flagAux);
           state.set64(slot("rip"), 0xffff_8000_1234_5678n);
+          state.set32(slot("mxcsr"), MXCSR_RESET);
           const bytes = new Uint8Array(state.buffer as ArrayBuffer);
           const expected = harness.bigint(uop, bytes);
           const actual = harness.wasm(uop, bytes);
