@@ -8,6 +8,7 @@ import { HINTS } from "./hints.js";
 import { MOVES } from "./moves.js";
 import { MULTIPLY } from "./multiply.js";
 import { SHIFTS } from "./shifts.js";
+import { SSE_FLOAT, SSE_FLOAT_CODES } from "./sse-float.js";
 import { STACK } from "./stack.js";
 import { STRING_CODES, STRINGS } from "./strings.js";
 
@@ -23,9 +24,10 @@ const FAMILIES: readonly Family[] = [
   STRINGS,
   DECIMAL,
   HINTS,
+  SSE_FLOAT,
 ];
 
-const CODE_FAMILIES: readonly CodeFamily[] = [STRING_CODES];
+const CODE_FAMILIES: readonly CodeFamily[] = [STRING_CODES, SSE_FLOAT_CODES];
 
 function index(families: readonly (Family | CodeFamily)[]): ReadonlyMap<number, Lifter> {
   const lifters = new Map<number, Lifter>();

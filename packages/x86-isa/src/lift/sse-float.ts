@@ -1,0 +1,153 @@
+import { Code, Mnemonic } from "../decode/iced.js";
+import { PREDICATE_NAMES } from "../uops/sse/compare.js";
+import type { Shape } from "../uops/sse/lanes.js";
+import type { Builder } from "./builder.js";
+import type { CodeFamily, Family, Lifter } from "./family.js";
+import { readScalar, readVector, xmmOperand } from "./vectors.js";
+
+type Suffix = Shape["suffix"];
+
+/** Operand `n` in the width that the suffix says; 16 bytes of memory must be aligned. */
+function source(b: Builder, n: number, suffix: Suffix): number {
+  if (suffix === "ss") return readScalar(b, n, 4);
+  return suffix === "sd" ? readScalar(b, n, 8) : readVector(b, n);
+}
+
+/** Destination and first source in one register, the second source a register or memory: ADDPS and its kind. */
+const binary =
+  (row: string, suffix: Suffix): Lifter =>
+  (b) => {
+    const d = xmmOperand(b, 0);
+    b.emit(`${row}${suffix}`, { d, a: d, b: source(b, 1, suffix) });
+  };
+
+/** SQRTPS and its kind. */
+const unary =
+  (row: string, suffix: Suffix): Lifter =>
+  (b) => {
+    b.emit(`${row}${suffix}`, { d: xmmOperand(b, 0), b: source(b, 1, suffix) });
+  };
+
+/** COMISS and its kind. */
+const flags =
+  (row: string, suffix: "ss" | "sd"): Lifter =>
+  (b) => {
+    b.emit(`${row}${suffix}`, { a: xmmOperand(b, 0), b: source(b, 1, suffix) });
+  };
+
+/** CMPPS and its kind: the predicate is a constant, of which three bits count. */
+const compare =
+  (suffix: Suffix): Lifter =>
+  (b) => {
+    const predicate = b.operand(2);
+    const number = predicate.kind === "immediate" ? Number(predicate.value & 7n) : 0;
+    const d = xmmOperand(b, 0);
+    b.emit(`cmp${PREDICATE_NAMES[number] ?? ""}${suffix}`, { d, a: d, b: source(b, 1, suffix) });
+  };
+
+/** CVTSI2SS, CVTSI2SD. */
+const fromInteger =
+  (suffix: "ss" | "sd"): Lifter =>
+  (b) => {
+    const operand = b.operand(1);
+    const value = b.slot(b.read(operand));
+    b.emit(`cvtsi${b.sizeOf(operand) * 8}${suffix}`, { d: xmmOperand(b, 0), a: value });
+  };
+
+/** CVTSS2SI, CVTTSD2SI, ... */
+const toInteger =
+  (row: "cvt" | "cvtt", suffix: "ss" | "sd"): Lifter =>
+  (b) => {
+    const target = b.destination(b.operand(0));
+    b.emit(`${row}${suffix}si${b.sizeOf(b.operand(0)) * 8}`, { d: target.result, b: source(b, 1, suffix) });
+    target.commit();
+  };
+
+/** Conversions from `bytes` bytes of the second operand. */
+const conversion =
+  (row: string, bytes: 4 | 8 | 16): Lifter =>
+  (b) => {
+    b.emit(row, { d: xmmOperand(b, 0), b: bytes === 16 ? readVector(b, 1) : readScalar(b, 1, bytes) });
+  };
+
+const loadControl: Lifter = (b) => {
+  b.emit("setmxcsr", { a: b.slot(b.read(b.operand(0))) });
+};
+
+const storeControl: Lifter = (b) => {
+  const target = b.destination(b.operand(0));
+  b.emit("getmxcsr", { d: target.result });
+  target.commit();
+};
+
+/** Floating point of SSE, SSE2 and SSE3. */
+export const SSE_FLOAT: Family = {
+  [Mnemonic.Addss]: binary("add", "ss"),
+  [Mnemonic.Addsd]: binary("add", "sd"),
+  [Mnemonic.Addps]: binary("add", "ps"),
+  [Mnemonic.Addpd]: binary("add", "pd"),
+  [Mnemonic.Subss]: binary("sub", "ss"),
+  [Mnemonic.Subsd]: binary("sub", "sd"),
+  [Mnemonic.Subps]: binary("sub", "ps"),
+  [Mnemonic.Subpd]: binary("sub", "pd"),
+  [Mnemonic.Mulss]: binary("mul", "ss"),
+  [Mnemonic.Mulsd]: binary("mul", "sd"),
+  [Mnemonic.Mulps]: binary("mul", "ps"),
+  [Mnemonic.Mulpd]: binary("mul", "pd"),
+  [Mnemonic.Divss]: binary("div", "ss"),
+  [Mnemonic.Divsd]: binary("div", "sd"),
+  [Mnemonic.Divps]: binary("div", "ps"),
+  [Mnemonic.Divpd]: binary("div", "pd"),
+  [Mnemonic.Minss]: binary("min", "ss"),
+  [Mnemonic.Minsd]: binary("min", "sd"),
+  [Mnemonic.Minps]: binary("min", "ps"),
+  [Mnemonic.Minpd]: binary("min", "pd"),
+  [Mnemonic.Maxss]: binary("max", "ss"),
+  [Mnemonic.Maxsd]: binary("max", "sd"),
+  [Mnemonic.Maxps]: binary("max", "ps"),
+  [Mnemonic.Maxpd]: binary("max", "pd"),
+  [Mnemonic.Sqrtss]: unary("sqrt", "ss"),
+  [Mnemonic.Sqrtsd]: unary("sqrt", "sd"),
+  [Mnemonic.Sqrtps]: unary("sqrt", "ps"),
+  [Mnemonic.Sqrtpd]: unary("sqrt", "pd"),
+  [Mnemonic.Rcpss]: unary("rcp", "ss"),
+  [Mnemonic.Rcpps]: unary("rcp", "ps"),
+  [Mnemonic.Rsqrtss]: unary("rsqrt", "ss"),
+  [Mnemonic.Rsqrtps]: unary("rsqrt", "ps"),
+  [Mnemonic.Addsubps]: binary("addsub", "ps"),
+  [Mnemonic.Addsubpd]: binary("addsub", "pd"),
+  [Mnemonic.Haddps]: binary("hadd", "ps"),
+  [Mnemonic.Haddpd]: binary("hadd", "pd"),
+  [Mnemonic.Hsubps]: binary("hsub", "ps"),
+  [Mnemonic.Hsubpd]: binary("hsub", "pd"),
+  [Mnemonic.Cmpss]: compare("ss"),
+  [Mnemonic.Cmpps]: compare("ps"),
+  [Mnemonic.Cmppd]: compare("pd"),
+  [Mnemonic.Comiss]: flags("comi", "ss"),
+  [Mnemonic.Comisd]: flags("comi", "sd"),
+  [Mnemonic.Ucomiss]: flags("ucomi", "ss"),
+  [Mnemonic.Ucomisd]: flags("ucomi", "sd"),
+  [Mnemonic.Cvtsi2ss]: fromInteger("ss"),
+  [Mnemonic.Cvtsi2sd]: fromInteger("sd"),
+  [Mnemonic.Cvtss2si]: toInteger("cvt", "ss"),
+  [Mnemonic.Cvtsd2si]: toInteger("cvt", "sd"),
+  [Mnemonic.Cvttss2si]: toInteger("cvtt", "ss"),
+  [Mnemonic.Cvttsd2si]: toInteger("cvtt", "sd"),
+  [Mnemonic.Cvtss2sd]: conversion("cvtsssd", 4),
+  [Mnemonic.Cvtsd2ss]: conversion("cvtsdss", 8),
+  [Mnemonic.Cvtps2pd]: conversion("cvtpspd", 8),
+  [Mnemonic.Cvtpd2ps]: conversion("cvtpdps", 16),
+  [Mnemonic.Cvtdq2pd]: conversion("cvtdqpd", 8),
+  [Mnemonic.Cvtdq2ps]: conversion("cvtdqps", 16),
+  [Mnemonic.Cvtps2dq]: conversion("cvtpsdq", 16),
+  [Mnemonic.Cvttps2dq]: conversion("cvttpsdq", 16),
+  [Mnemonic.Cvtpd2dq]: conversion("cvtpddq", 16),
+  [Mnemonic.Cvttpd2dq]: conversion("cvttpddq", 16),
+  [Mnemonic.Ldmxcsr]: loadControl,
+  [Mnemonic.Stmxcsr]: storeControl,
+};
+
+/** CMPSD shares its mnemonic with a string instruction. */
+export const SSE_FLOAT_CODES: CodeFamily = {
+  [Code.Cmpsd_xmm_xmmm64_imm8]: compare("sd"),
+};
