@@ -1,7 +1,7 @@
 import { svmBackend } from "@tapvisor/arch-svm-stub";
 import { vmxBackend } from "@tapvisor/arch-vmx";
 import { AddressBus, STOCK_MACHINE, Uart16550 } from "@tapvisor/devices";
-import type { ArchBackend, ByteSink, Interceptor, MachineModel } from "@tapvisor/kvm-core";
+import type { ArchBackend, ByteSink, HostOptions, Interceptor, MachineModel } from "@tapvisor/kvm-core";
 import { createMachine as composeMachine, defineMachine, type ComposedMachine } from "@tapvisor/sdk";
 import { createHost, PROFILES, profileNamed } from "@tapvisor/x86-cpu";
 
@@ -24,6 +24,8 @@ export interface StockMachineOptions {
   readonly cpuidVendor?: string;
   /** Name of the backend; otherwise the first that supports the processor. */
   readonly backend?: string;
+  /** Kernel and module parameters that differ from the defaults of Linux. */
+  readonly hostOptions?: Partial<HostOptions>;
   readonly interceptors?: readonly Interceptor[];
   /** Where the serial port's output goes; nowhere unless told otherwise. */
   readonly console?: ByteSink;
@@ -54,11 +56,14 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
           profile: profileNamed(profile),
           ramBytes: memorySize + HOST_OVERHEAD,
           processors: cpus,
-          // An image made for the other vendor runs too, unless a vendor is asked for by name.
-          options: { foreignSyscall: options.cpuidVendor === undefined },
           ...(options.onMissingInstruction === undefined ? {} : { onMissingInstruction: options.onMissingInstruction }),
         });
         return { host, retired: () => host.clock.instructions };
+      },
+      hostOptions: {
+        // An image made for the other vendor runs too, unless a vendor is asked for by name.
+        foreignSyscall: options.cpuidVendor === undefined,
+        ...options.hostOptions,
       },
       ...(options.cpuidVendor === undefined ? {} : { cpuidVendor: options.cpuidVendor }),
       backends: STOCK_BACKENDS,

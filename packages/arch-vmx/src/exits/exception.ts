@@ -33,8 +33,9 @@ export function handleException(vcpu: Vcpu): boolean {
     return true;
   }
   if (fault && vector === VECTOR.UD) {
-    if (kvm.emulateInstruction(vcpu, { trapUd: true }) !== "done") kvm.queueException(vcpu, VECTOR.UD);
-    return true;
+    const result = kvm.emulateInstruction(vcpu, { trapUd: true });
+    if (result === "fail") kvm.queueException(vcpu, VECTOR.UD);
+    return result !== "user_exit";
   }
 
   const errorCode = (info & INTR_INFO.DELIVER_CODE) !== 0 ? vmcs.read32(VMCS.VM_EXIT_INTR_ERROR_CODE) : 0;

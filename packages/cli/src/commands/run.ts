@@ -27,6 +27,7 @@ interface RunFlags {
   readonly smp: number;
   readonly cpu?: CpuChoice;
   readonly backend?: string;
+  readonly forceEmulationPrefix?: boolean;
   readonly format?: ImageFormat;
   readonly trace?: readonly OpName[];
   readonly maxInstructions?: number;
@@ -54,6 +55,10 @@ export function runCommand(streams: CommandStreams, finish: (status: number) => 
     .option("--smp <n>", "virtual processors", parseCpus, 1)
     .option("--cpu <profile>", "processor profile; after it, ,vendor=AuthenticAMD for the guest's CPUID", parseCpu)
     .option("--backend <name>", backends.join(" or "), (text: string) => parseChoice("--backend", text, backends))
+    .option(
+      "--force-emulation-prefix",
+      "have ud2 and the letters kvm emulate the instruction behind them, as KVM's option",
+    )
     .option(
       "--format <format>",
       `what the image is: ${IMAGE_FORMATS.join(", ")}; told by the file itself where it can`,
@@ -101,6 +106,9 @@ async function run(path: string, flags: RunFlags, streams: CommandStreams): Prom
     ...(flags.cpu === undefined ? {} : { profile: flags.cpu.profile }),
     ...(flags.cpu?.vendor === undefined ? {} : { cpuidVendor: flags.cpu.vendor }),
     ...(flags.backend === undefined ? {} : { backend: flags.backend }),
+    ...(flags.forceEmulationPrefix === undefined
+      ? {}
+      : { hostOptions: { forceEmulationPrefix: flags.forceEmulationPrefix } }),
     interceptors,
     console: terminal.sink,
     ...(statistics === undefined ? {} : { onMissingInstruction: statistics.noteMissing }),

@@ -1,74 +1,25 @@
 import {
-  CR0, DR6, type DecodedInstruction, GuestException, INTERRUPTIBILITY, INTR_TYPE, Mnemonic, RFLAGS,
-  VECTOR, type CodeMode, deliverEvent, evaluate, slot, stackAddressBytes,
+  type DecodedInstruction, GuestException, INTR_TYPE, Mnemonic, RFLAGS, VECTOR, deliverEvent, evaluate, slot,
 } from "@tapvisor/x86-isa"; // prettier-ignore
-import {
-  type EmulateOptions, type EmulationResult, GUESTDBG, INTERRUPT_SHADOW, PAGE_SIZE, REQUEST,
-} from "../contract/index.js"; // prettier-ignore
+import { type EmulateOptions, type EmulationResult, PAGE_SIZE } from "../contract/index.js";
 import { queueException, queueGuestException } from "../events/exceptions.js";
 import { readGuest, writeGuest } from "../memory/guest.js";
 import { isFault, translate } from "../mmu/walk.js";
 import { ripRead, ripWrite } from "../registers/cache.js";
-import { getRflags, linearRip, setRflags } from "../registers/flags.js";
-import { is64BitMode, readCr0 } from "../registers/control.js";
-import { makeRequest } from "../requests.js";
+import { linearRip, setRflags } from "../registers/flags.js";
 import type { KvmVcpu } from "../vcpu.js";
+import { atBreakpoint, singleStep, stepsInto, updateShadow } from "./debug.js";
 import type { Decoded } from "./decoded.js";
-import { kernelMmioWrite, kernelPortWrite } from "./device.js";
-import { EmulatorMachine } from "./machine.js";
+import { flushWrites } from "./device-writes.js";
+import { decodeAt } from "./fetch.js";
+import { skipForcePrefix } from "./forced.js";
+import { vcpuHalt } from "./hypercall.js";
 import { enterTask } from "./new-task.js";
 import { INTERRUPTIBILITY_AT, loadRest, loadSegment, loadState, type Snapshot, storeState } from "./registers.js";
-import {
-  CannotEmulate,
-  type CompletedRead,
-  type DelayedWrite,
-  DeviceReadNeeded,
-  type EmulationState,
-} from "./state.js";
+import { CannotEmulate, type CompletedRead, DeviceReadNeeded, type EmulationState } from "./state.js";
 
-const MAX_BYTES = 15;
 const RIP = slot("rip");
 const HYPERCALL_BYTES = 3;
-
-// --- fetch and decode
-
-/** The bytes at RIP, up to 15 of them; fewer where the next page cannot be fetched from. Throws what the first page meets. */
-function fetchBytes(vcpu: KvmVcpu): Uint8Array {
-  const linear = linearRip(vcpu);
-  const bytes = new Uint8Array(MAX_BYTES);
-  const access = { write: false, user: vcpu.kvm.ops.get_cpl(vcpu) === 3, fetch: true, implicit: false };
-  const long = is64BitMode(vcpu);
-  for (let done = 0; done < MAX_BYTES;) {
-    const at = long ? BigInt.asUintN(64, linear + BigInt(done)) : (linear + BigInt(done)) & 0xffffffffn;
-    const result = translate(vcpu, at, access);
-    const count = Math.min(MAX_BYTES - done, PAGE_SIZE - Number(at & 0xfffn));
-    if (isFault(result)) {
-      if (done > 0) return bytes.subarray(0, done);
-      throw new GuestException(VECTOR.PF, result.errorCode, at);
-    }
-    if (!readGuest(vcpu.vm, result.address, bytes.subarray(done, done + count))) {
-      if (done > 0) return bytes.subarray(0, done);
-      throw new CannotEmulate("code that is not in memory");
-    }
-    done += count;
-  }
-  return bytes;
-}
-
-function codeMode(vcpu: KvmVcpu, machine: EmulatorMachine): CodeMode {
-  const { bitness } = machine;
-  return {
-    bitness,
-    stackBytes: stackAddressBytes(machine.state),
-    flat: false,
-    virtual8086: machine.virtual8086,
-    protectedMode: readCr0(vcpu, CR0.PE) !== 0n,
-  };
-}
-
-function decodeAt(vcpu: KvmVcpu, machine: EmulatorMachine): Decoded | undefined {
-  return machine.decoded.decode(fetchBytes(vcpu), ripRead(vcpu), codeMode(vcpu, machine));
-}
 
 const FS = 4;
 const GS = 5;
@@ -91,7 +42,14 @@ function loadNeeded(vcpu: KvmVcpu, { instruction, block }: Decoded, before: Snap
 /** x86_emulate_instruction: decode and execute the instruction at RIP. */
 export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}): EmulationResult {
   const machine = vcpu.emulator;
+  const trapUd = options.trapUd === true;
+  const forced = trapUd && skipForcePrefix(vcpu);
+  if (options.skip !== true) {
+    const breakpoint = atBreakpoint(vcpu);
+    if (breakpoint !== undefined) return breakpoint === "guest" ? "done" : "user_exit";
+  }
   const before = loadState(vcpu, machine.state);
+  const refuse = (): EmulationResult => (trapUd ? refuseUd(vcpu, forced) : failed(vcpu));
   let decoded: Decoded | undefined;
   try {
     decoded = decodeAt(vcpu, machine);
@@ -100,23 +58,29 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
       queueGuestException(vcpu, error);
       return "done";
     }
-    if (error instanceof CannotEmulate) return options.trapUd ? "fail" : failed(vcpu);
+    if (error instanceof CannotEmulate) return refuse();
     throw error;
   }
-  if (decoded === undefined) return options.trapUd ? "fail" : failed(vcpu);
+  if (decoded === undefined) return refuse();
   const { instruction, block } = decoded;
   if (options.skip) {
     ripWrite(vcpu, BigInt.asUintN(machine.bitness, ripRead(vcpu) + BigInt(instruction.length)));
     return "done";
   }
-  if (options.trapUd) {
-    if (!EMULATED_ON_UD.has(instruction.mnemonic)) return fixHypercall(vcpu, instruction);
-    machine.loadFastCallMsrs();
+  if (trapUd) {
+    if (!forced && !EMULATED_ON_UD.has(instruction.mnemonic)) return fixHypercall(vcpu, instruction);
+    if (EMULATED_ON_UD.has(instruction.mnemonic)) machine.loadFastCallMsrs();
   }
-
-  if (block.missing !== undefined) return failed(vcpu);
+  if (block.missing !== undefined) return refuse();
   loadNeeded(vcpu, decoded, before);
-  return execute(vcpu, { instruction, block, reads: [] }, before);
+  return execute(vcpu, { instruction, block, reads: [], forced }, before);
+}
+
+/** An intercepted #UD is the guest's after all. Behind a forced-emulation prefix RIP has moved, so it is queued here. */
+function refuseUd(vcpu: KvmVcpu, forced: boolean): EmulationResult {
+  if (!forced) return "fail";
+  queueException(vcpu, VECTOR.UD);
+  return "done";
 }
 
 /** EmulateOnUD: what one vendor's processors have in modes where the other's raise #UD. */
@@ -142,9 +106,13 @@ function fixHypercall(vcpu: KvmVcpu, instruction: DecodedInstruction): Emulation
 
 function execute(vcpu: KvmVcpu, emulation: EmulationState, before: Snapshot): EmulationResult {
   const machine = vcpu.emulator;
-  machine.begin(emulation.reads);
+  const { state } = machine;
+  const { instruction, block, reads, forced } = emulation;
+  machine.begin(reads);
+  // RF ends with the instruction, unless that loads it.
+  state.rflags = before.rflags & ~RFLAGS.RF;
   try {
-    evaluate(emulation.block, machine);
+    evaluate(block, machine);
   } catch (error) {
     if (error instanceof GuestException) {
       queueGuestException(vcpu, error);
@@ -154,15 +122,18 @@ function execute(vcpu: KvmVcpu, emulation: EmulationState, before: Snapshot): Em
       askForRead(vcpu, { ...emulation, reads: [...machine.reads] }, error);
       return "user_exit";
     }
-    if (error instanceof CannotEmulate) return failed(vcpu);
+    if (error instanceof CannotEmulate) return forced ? refuseUd(vcpu, forced) : failed(vcpu);
     throw error;
   }
-  storeState(vcpu, machine.state, before);
-  updateShadow(vcpu, machine.state.get32(INTERRUPTIBILITY_AT));
-  if (machine.halted) vcpu.arch.mpState = vcpu.lapic ? "halted" : vcpu.arch.mpState;
+  // A string instruction goes on with its next element: a breakpoint on it has been met already.
+  if ((instruction.rep || instruction.repne) && state.get64(RIP) === before.rip) state.rflags |= RFLAGS.RF;
+  const trap = stepsInto(instruction.mnemonic, before.rflags, state.rflags);
+  storeState(vcpu, state, before);
+  updateShadow(vcpu, state.get32(INTERRUPTIBILITY_AT));
   if (machine.newTask !== undefined) enterTask(vcpu, machine.newTask);
-  const flushed = flushWrites(vcpu, machine.writes);
-  return singleStep(vcpu) && flushed ? "done" : "user_exit";
+  const { halted } = machine;
+  const after = (): boolean => singleStep(vcpu, trap) && (!halted || vcpuHalt(vcpu));
+  return flushWrites(vcpu, machine.writes, after) ? "done" : "user_exit";
 }
 
 /** The read needs user space: exit, and start the instruction over with its answer. */
@@ -180,57 +151,6 @@ function askForRead(vcpu: KvmVcpu, emulation: EmulationState, { space, address, 
     loadNeeded(vcpu, emulation, before);
     return execute(vcpu, { ...emulation, reads: [...emulation.reads, answer] }, before) === "done";
   };
-}
-
-/** Make the instruction's writes seen, in order; false when one waits for user space, which continues with the rest. */
-export function flushWrites(vcpu: KvmVcpu, writes: readonly DelayedWrite[]): boolean {
-  for (let i = 0; i < writes.length; i++) {
-    const write = writes[i];
-    const { address, data } = write;
-    if (write.kind === "memory") {
-      writeGuest(vcpu.vm, address, data);
-      continue;
-    }
-    const claimed = write.kind === "port" ? kernelPortWrite(vcpu, address, data) : kernelMmioWrite(vcpu, address, data);
-    if (claimed) continue;
-    if (write.kind === "mmio") {
-      vcpu.exit = { reason: "mmio", mmio: { address, isWrite: true, length: data.length, data } };
-    } else {
-      const size = data.length === 1 || data.length === 2 ? data.length : 4;
-      vcpu.exit = { reason: "io", io: { direction: "out", size, port: address, count: 1, data } };
-    }
-    const rest = writes.slice(i + 1);
-    vcpu.completeUserspaceIo = () => flushWrites(vcpu, rest);
-    return false;
-  }
-  return true;
-}
-
-/** toggle_interruptibility: the instruction ends an interrupt shadow, unless it has made one. */
-function updateShadow(vcpu: KvmVcpu, interruptibility: number): void {
-  const { ops } = vcpu.kvm;
-  let shadow = 0;
-  if ((interruptibility & INTERRUPTIBILITY.STI) !== 0) shadow |= INTERRUPT_SHADOW.STI;
-  if ((interruptibility & INTERRUPTIBILITY.MOV_SS) !== 0) shadow |= INTERRUPT_SHADOW.MOV_SS;
-  const current = ops.get_interrupt_shadow(vcpu);
-  if (current === 0 && shadow === 0) return;
-  ops.set_interrupt_shadow(vcpu, shadow);
-  if (shadow === 0) makeRequest(vcpu, REQUEST.EVENT);
-}
-
-/** kvm_vcpu_check_singlestep: the trap of RFLAGS.TF, or the debugger's. False = an exit for the debugger. */
-function singleStep(vcpu: KvmVcpu): boolean {
-  const { arch } = vcpu;
-  if ((arch.guestDebug & GUESTDBG.SINGLESTEP) !== 0) {
-    const dr6 = DR6.BS | 0xffff0ff0n;
-    vcpu.exit = { reason: "debug", exception: VECTOR.DB, pc: arch.singlestepRip, dr6, dr7: arch.dr7 };
-    return false;
-  }
-  if ((getRflags(vcpu) & RFLAGS.TF) !== 0n) {
-    arch.dr6 = (arch.dr6 & ~0xfn) | DR6.BS | 0xffff0ff0n;
-    queueException(vcpu, VECTOR.DB);
-  }
-  return true;
 }
 
 /** handle_emulation_failure: #UD for a program; the supervisor's own instruction stops the machine. */
@@ -258,6 +178,5 @@ export function injectRealmodeInterrupt(vcpu: KvmVcpu, vector: number, incEip: n
   state.set64(RIP, state.get64(slot("nextRip")));
   storeState(vcpu, state, before);
   setRflags(vcpu, state.rflags);
-  flushWrites(vcpu, machine.writes);
-  return "done";
+  return flushWrites(vcpu, machine.writes, () => true) ? "done" : "user_exit";
 }

@@ -60,6 +60,7 @@ function segmentOf({ selector, base, limit, rights }: SegmentState): Segment {
 export interface Snapshot {
   /** The general registers, two words each. */
   readonly gprs: Uint32Array;
+  readonly rip: bigint;
   readonly rflags: bigint;
   /** The segments that were loaded so far. */
   readonly segments: Map<SegmentName, SegmentState>;
@@ -76,13 +77,14 @@ export function loadState(vcpu: KvmVcpu, s: CpuState): Snapshot {
   if ((arch.regsAvail & (1 << REG.RSP)) === 0) vcpu.kvm.ops.cache_reg(vcpu, REG.RSP);
   const gprs = arch.regs.u32.slice(0, GPR_WORDS);
   s.words.set(gprs, AT.rax >> 2);
-  s.set64(AT.rip, registerRead(vcpu, REG.RIP));
+  const rip = registerRead(vcpu, REG.RIP);
+  s.set64(AT.rip, rip);
   const rflags = getRflags(vcpu);
   s.rflags = rflags;
   s.set64(AT.cr0, readCr0(vcpu));
   s.set64(AT.efer, vcpu.arch.efer);
   s.set32(AT.interruptibility, 0);
-  const before: Snapshot = { gprs, rflags, segments: new Map() };
+  const before: Snapshot = { gprs, rip, rflags, segments: new Map() };
   loadSegment(vcpu, s, before, "cs");
   loadSegment(vcpu, s, before, "ss");
   return before;

@@ -12,6 +12,8 @@ export interface EmulationState {
   readonly instruction: DecodedInstruction;
   readonly block: LiftedBlock;
   readonly reads: CompletedRead[];
+  /** A forced-emulation prefix was before it. */
+  readonly forced: boolean;
 }
 
 /** Something that the instruction writes, in order, once all of its reads are done. */

@@ -4,7 +4,7 @@ import { queueGuestException } from "../events/exceptions.js";
 import { makeRequest } from "../requests.js";
 import type { KvmVcpu } from "../vcpu.js";
 import type { EmulatorMachine } from "./machine.js";
-import { flushWrites } from "./instruction.js";
+import { flushWrites } from "./device-writes.js";
 import { enterTask } from "./new-task.js";
 import { loadRest, loadState, storeState } from "./registers.js";
 import { CannotEmulate } from "./state.js";
@@ -50,7 +50,8 @@ export function taskSwitch(
     const outcome = switchTask(machine, { selector: tssSelector, cause, errorCode });
     state.set64(RIP, state.get64(NEXT_RIP));
     storeState(vcpu, state, before);
-    flushWrites(vcpu, machine.writes);
+    // They go to memory: a TSS or descriptor in a device's memory is not waited for.
+    flushWrites(vcpu, machine.writes, () => true);
     enterTask(vcpu, outcome);
   } catch (error) {
     if (error instanceof CannotEmulate) return "fail";

@@ -9,12 +9,16 @@ import type { HostOptions } from "./options.js";
 import type { LogicalProcessor } from "./processor.js";
 import type { Scheduler } from "./scheduler.js";
 
-/** Everything that KVM stands on. `P` is the kind of processor that a backend drives. */
-export interface Host<P extends LogicalProcessor = LogicalProcessor> {
+/** The machine that KVM stands on. `P` is the kind of processor that a backend drives. */
+export interface HostMachine<P extends LogicalProcessor = LogicalProcessor> {
   readonly memory: PhysicalMemory;
   readonly processors: readonly P[];
   readonly clock: HostClock;
   readonly timers: HostTimers;
   readonly scheduler: Scheduler;
+}
+
+/** Everything that KVM stands on: a machine, and how Linux on it is configured. */
+export interface Host<P extends LogicalProcessor = LogicalProcessor> extends HostMachine<P> {
   readonly options: HostOptions;
 }

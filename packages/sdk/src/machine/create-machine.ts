@@ -1,5 +1,5 @@
 import {
-  composeCore, Machine, PAGE_SIZE,
+  composeCore, DEFAULT_HOST_OPTIONS, Machine, PAGE_SIZE,
   type Attachment, type Board, type CpuidEntry, type FirmwareState,
   type Interceptor, type InterceptorScope, type IoBus, type IrqLine, type Kvm, type PhysicalMemory,
   type PlacedDevice, type Vcpu, type Vm,
@@ -34,7 +34,10 @@ const REAL_MODE_TSS = 0xfffbd000;
  */
 export function createMachine(definition: MachineDefinition): ComposedMachine {
   const { memorySize, cpus = 1 } = definition;
-  const { host, retired } = definition.host();
+  const { host: machine, retired } = definition.host();
+  const { memory, processors, clock, timers, scheduler } = machine;
+  const options = { ...DEFAULT_HOST_OPTIONS, ...definition.hostOptions };
+  const host = { memory, processors, clock, timers, scheduler, options };
   const kvm = composeCore({
     host,
     backends: definition.backends,

@@ -1,10 +1,19 @@
-import type { ArchBackend, Board, FirmwareState, Host, Interceptor, IoBus, PlacedDevice } from "@tapvisor/kvm-core";
+import type {
+  ArchBackend,
+  Board,
+  FirmwareState,
+  HostMachine,
+  HostOptions,
+  Interceptor,
+  IoBus,
+  PlacedDevice,
+} from "@tapvisor/kvm-core";
 
 export type { Board, PlacedDevice };
 
 /** A host, and how many guest instructions its processors have retired. */
 export interface MachineHost {
-  readonly host: Host;
+  readonly host: HostMachine;
   retired(): number;
 }
 
@@ -17,6 +26,8 @@ export interface MachineDefinition {
   readonly cpus?: number;
   /** Makes the host that this machine stands on; asked once. */
   host(): MachineHost;
+  /** What differs from the defaults of Linux: kernel and module parameters. */
+  readonly hostOptions?: Partial<HostOptions>;
   /** Offered to the core in this order. */
   readonly backends: readonly ArchBackend[];
   /** Name of the backend to take; otherwise the first that supports the host's processor. */

@@ -22,7 +22,6 @@ import { NonRoot } from "../vmx/non-root.js";
 import { VmxOperation } from "../vmx/operation.js";
 import { WorldSwitch } from "../vmx/world-switch.js";
 import { VirtualClock } from "./clock.js";
-import { DEFAULT_HOST_PARAMETERS, type HostParameters } from "./options.js";
 import { SerialScheduler } from "./scheduler.js";
 import { VirtualTimers } from "./timers.js";
 
@@ -32,8 +31,6 @@ export interface HostSpec {
   readonly ramBytes: number;
   /** Count of logical processors; 1 unless given. */
   readonly processors?: number;
-  /** What differs from the defaults. */
-  readonly options?: Partial<HostParameters>;
   /** Cycles that a task may run before another gets its turn; 10 ms unless given. */
   readonly quantumCycles?: number;
   /** Told the syntax of each guest instruction that raises #UD because the processor does not have it. */
@@ -47,7 +44,6 @@ export interface SoftwareHost {
   readonly clock: VirtualClock;
   readonly timers: VirtualTimers;
   readonly scheduler: SerialScheduler<Processor>;
-  readonly options: HostParameters;
 }
 
 const DEFAULT_QUANTUM = 10_000_000;
@@ -55,7 +51,7 @@ const EFER = slot("efer");
 
 /** A host whose processors are software. Nothing of it depends on the machine that it runs on. */
 export function createHost(spec: HostSpec): SoftwareHost {
-  const { profile, ramBytes, processors: count = 1, options, quantumCycles = DEFAULT_QUANTUM } = spec;
+  const { profile, ramBytes, processors: count = 1, quantumCycles = DEFAULT_QUANTUM } = spec;
   const memory = new MachineMemory(ramBytes, count);
   const clock = new VirtualClock();
   const timers = new VirtualTimers(clock);
@@ -72,7 +68,6 @@ export function createHost(spec: HostSpec): SoftwareHost {
     clock,
     timers,
     scheduler: new SerialScheduler(processors, quantumCycles),
-    options: { ...DEFAULT_HOST_PARAMETERS, ...options },
   };
 }
 

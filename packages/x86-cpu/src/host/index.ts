@@ -1,5 +1,4 @@
 export { VirtualClock, TSC_KHZ } from "./clock.js";
 export { createHost, type HostSpec, type SoftwareHost } from "./create-host.js";
-export { DEFAULT_HOST_PARAMETERS, type HostParameters } from "./options.js";
 export { SerialScheduler } from "./scheduler.js";
 export { VirtualTimers } from "./timers.js";
