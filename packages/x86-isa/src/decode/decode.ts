@@ -180,7 +180,16 @@ function operand(i: Instruction, n: number, bitness: Bitness): Operand {
   }
 }
 
-function convert(i: Instruction, bitness: Bitness): DecodedInstruction {
+const isEscape = (byte: number): boolean => byte >= 0xd8 && byte <= 0xdf;
+
+/** The low three bits of the escape byte and the byte after it: what the x87 remembers of its last instruction. */
+function lastOpcode(bytes: Uint8Array): number {
+  const at = bytes.findIndex(isEscape);
+  return (((bytes[at] ?? 0) & 7) << 8) | (bytes[at + 1] ?? 0);
+}
+
+/** @param bytes those of the instruction */
+function convert(i: Instruction, bitness: Bitness, bytes: Uint8Array): DecodedInstruction {
   const code = i.code;
   const info = codeInfo(code);
   const operands: Operand[] = [];
@@ -203,6 +212,7 @@ function convert(i: Instruction, bitness: Bitness): DecodedInstruction {
     rep: i.hasRepPrefix,
     repne: i.hasRepnePrefix,
     lock: i.hasLockPrefix,
+    x87Opcode: info.extension === "x87" ? lastOpcode(bytes) : undefined,
   };
 }
 
@@ -214,7 +224,7 @@ export class InstructionStream {
   readonly #decoder: Decoder;
   readonly #instruction = new Instruction();
   readonly #bitness: Bitness;
-  readonly #size: number;
+  readonly #code: Uint8Array;
 
   /**
    * @param code bytes from the first instruction on, as many as can be fetched without a fault
@@ -224,7 +234,7 @@ export class InstructionStream {
     this.#decoder = new Decoder(bitness, code, DecoderOptions.None);
     this.#decoder.ip = ip;
     this.#bitness = bitness;
-    this.#size = code.length;
+    this.#code = code;
   }
 
   /** Bytes consumed so far. */
@@ -235,7 +245,7 @@ export class InstructionStream {
   /** Decode the next instruction. After anything but `instruction` the stream is at its end. */
   next(): DecodeResult {
     const start = this.#decoder.position;
-    if (start >= this.#size) return INCOMPLETE;
+    if (start >= this.#code.length) return INCOMPLETE;
     const instruction = this.#instruction;
     this.#decoder.decodeOut(instruction);
     if (instruction.code === 0) {
@@ -243,7 +253,10 @@ export class InstructionStream {
       // An instruction that is cut off at 15 bytes is reported as invalid, with all of them consumed.
       return instruction.length >= MAX_INSTRUCTION_BYTES ? TOO_LONG : INVALID;
     }
-    return { kind: "instruction", instruction: convert(instruction, this.#bitness) };
+    return {
+      kind: "instruction",
+      instruction: convert(instruction, this.#bitness, this.#code.subarray(start, this.position)),
+    };
   }
 
   free(): void {

@@ -73,4 +73,6 @@ export interface DecodedInstruction {
   /** Prefix F2 (REPNE), where it is not part of the opcode. */
   readonly repne: boolean;
   readonly lock: boolean;
+  /** Bits 10:0 of the last opcode, of an x87 instruction (SDM vol. 1, "Last Instruction Opcode"). */
+  readonly x87Opcode: number | undefined;
 }

@@ -72,6 +72,12 @@ export function round(
       return infinite ? packInfinity(format, sign) : packLargest(format, sign);
     }
     top -= BIAS_ADJUSTMENT;
+    if (c.rules === "x87" && top > maximum) {
+      // A result of FSCALE that the adjustment does not bring into range is an infinity, whatever the rounding.
+      c.flags |= PE;
+      c.roundedUp = true;
+      return packInfinity(format, sign);
+    }
   } else if (top < minimum) {
     if ((c.masks & UE) !== 0) {
       if (c.ftz) {
@@ -84,10 +90,13 @@ export function round(
     } else {
       c.flags |= UE;
       top += BIAS_ADJUSTMENT;
+      if (c.rules === "x87" && top < minimum) {
+        c.flags |= PE;
+        return packZero(format, sign);
+      }
     }
   }
   if (rounded.inexact) c.flags |= PE;
   c.roundedUp = rounded.up;
-  // A scaled x87 result that even the adjustment does not bring into range is the operation's business (FSCALE).
   return packFinite(format, sign, top, rounded.significand << BigInt(fractionBits + 1 - precision));
 }

@@ -11,6 +11,7 @@ import { SHIFTS } from "./shifts.js";
 import { SSE_FLOAT, SSE_FLOAT_CODES } from "./sse-float.js";
 import { STACK } from "./stack.js";
 import { STRING_CODES, STRINGS } from "./strings.js";
+import { X87_CODES } from "./x87.js";
 
 const FAMILIES: readonly Family[] = [
   MOVES,
@@ -27,7 +28,7 @@ const FAMILIES: readonly Family[] = [
   SSE_FLOAT,
 ];
 
-const CODE_FAMILIES: readonly CodeFamily[] = [STRING_CODES, SSE_FLOAT_CODES];
+const CODE_FAMILIES: readonly CodeFamily[] = [STRING_CODES, SSE_FLOAT_CODES, ...X87_CODES];
 
 function index(families: readonly (Family | CodeFamily)[]): ReadonlyMap<number, Lifter> {
   const lifters = new Map<number, Lifter>();

@@ -9,6 +9,7 @@ import { MULTIPLY } from "./multiply.js";
 import { SHIFTS } from "./shifts.js";
 import { SSE_FLOAT } from "./sse/index.js";
 import { STRINGS } from "./strings.js";
+import { X87_ROWS } from "./x87.js";
 
 /** Every micro-operation; its number is its index here. */
 export const UOPS: readonly UopDefinition[] = [
@@ -22,6 +23,7 @@ export const UOPS: readonly UopDefinition[] = [
   ...BITS,
   ...STRINGS,
   ...SSE_FLOAT,
+  ...X87_ROWS,
 ];
 
 const numbers = new Map<string, number>();

@@ -1,0 +1,170 @@
+import {
+  arithmeticMemory,
+  arithmeticRegister,
+  fabs,
+  fchs,
+  frndint,
+  fscale,
+  fsqrt,
+  fxam,
+  fxch,
+  fxtract,
+  OPERATIONS,
+  type OperationName,
+} from "../x87/arithmetic.js";
+import { compareFlags, compareMemory, compareRegister, ftst } from "../x87/compare.js";
+import { fbld, fbstp } from "../x87/decimal.js";
+import { fldcw, fldenv, fninit, fnsave, fnstenv, frstor, type EnvironmentLayout } from "../x87/environment.js";
+import { X87 } from "../x87/registers.js";
+import { fprem } from "../x87/remainder.js";
+import { isReal, SOURCES } from "../x87/sources.js";
+import {
+  ffree,
+  fnclex,
+  fnop,
+  load,
+  loadConstant,
+  loadExtended,
+  loadRegister,
+  moveIf,
+  storeExtended,
+  storeInteger,
+  storeReal,
+  storeRegister,
+  storeUnchecked,
+  turnStack,
+} from "../x87/transfer.js";
+import type { UopDefinition, UopOperand, UopValues } from "./definition.js";
+
+/**
+ * Instructions of the x87, one row an instruction: each ends by noting exceptions and pointers, and what is pending may
+ * be raised first. The constant is as x87/encoding.ts says; `n` packs register numbers and counts of pops.
+ */
+const rows: UopDefinition[] = [];
+
+type Meaning = (x: X87, n: number, v: UopValues) => void;
+
+/** A row by its meaning alone. */
+function row(name: string, summary: string, meaning: Meaning, more: Partial<UopDefinition> = {}): void {
+  rows.push({
+    name,
+    summary,
+    operands: ["n", "imm"],
+    faults: true,
+    outlined: true,
+    wasm: (e) => e.evaluate(),
+    evaluate: (v) => meaning(new X87(v), v.n(), v),
+    ...more,
+  });
+}
+
+const MEMORY: Partial<UopDefinition> = { operands: ["a", "n", "imm"] satisfies UopOperand[], memory: true };
+
+const bits = (n: number, from: number, count: number): number => (n >> from) & ((1 << count) - 1);
+
+/** Packs what the rows for registers have in `n`. */
+export const X87_N = {
+  /** Of arithmetic: destination, source, pops. */
+  arithmetic: (d: number, s: number, pops: number): number => d | (s << 3) | (pops << 6),
+  /** Of comparisons: register, pops, and whether a quiet NaN is invalid. */
+  compare: (i: number, pops: number, signalling: boolean): number => i | (pops << 3) | (signalling ? 1 << 5 : 0),
+  /** Of moves: register, pops. */
+  move: (i: number, pops: number): number => i | (pops << 3),
+  /** Of integer stores: pops, and whether to cut. */
+  store: (pops: number, truncate: boolean): number => pops | (truncate ? 2 : 0),
+  environment: ({ wide, real }: EnvironmentLayout): number => (wide ? 1 : 0) | (real ? 2 : 0),
+} as const;
+
+const layoutOf = (n: number): EnvironmentLayout => ({ wide: bits(n, 0, 1) === 1, real: bits(n, 1, 1) === 1 });
+
+// --- loads and stores
+
+for (const source of SOURCES) {
+  row(`fld${source}`, `push the ${source} operand at linear address a`, (x) => load(x, source), MEMORY);
+  if (isReal(source)) {
+    row(`fst${source}`, `${source} at linear address a = ST(0); n pops`, (x, n) => storeReal(x, source, n), MEMORY);
+  } else {
+    row(
+      `fst${source}`,
+      `${source} at linear address a = ST(0); n: pops, bit 1: cut`,
+      (x, n) => storeInteger(x, source, bits(n, 0, 1), bits(n, 1, 1) === 1),
+      MEMORY,
+    );
+  }
+}
+row("fldm80", "push the 80-bit real at linear address a", (x) => loadExtended(x), MEMORY);
+row("fstm80", "80-bit real at linear address a = ST(0); pop", (x) => storeExtended(x), MEMORY);
+row("fbld", "push the packed decimal at linear address a", (x) => fbld(x), MEMORY);
+row("fbstp", "packed decimal at linear address a = ST(0); pop", (x) => fbstp(x), MEMORY);
+row("fldst", "push ST(n)", loadRegister);
+row("fstst", "ST(n) = ST(0); pops", (x, n) => storeRegister(x, bits(n, 0, 3), bits(n, 3, 1)));
+row("fstnst", "ST(n) = ST(0) with its tag; pop", storeUnchecked);
+row("fldk", "push constant n of FLD1 to FLDZ", loadConstant);
+row("fxchst", "exchange ST(0) and ST(n)", fxch);
+row("fcmovst", "ST(0) = ST(n) if a is not 0", (x, n, v) => moveIf(x, n, v.a() !== 0n), { operands: ["a", "n", "imm"] });
+
+// --- arithmetic
+
+for (const name of Object.keys(OPERATIONS) as OperationName[]) {
+  for (const source of SOURCES) {
+    if (source === "i64") continue;
+    row(
+      `f${name}${source}`,
+      `ST(0) = ST(0) ${name} ${source} at linear address a`,
+      (x) => arithmeticMemory(x, name, source),
+      MEMORY,
+    );
+  }
+  row(`f${name}st`, `ST(d) = ST(d) ${name} ST(s); pops`, (x, n) =>
+    arithmeticRegister(x, name, bits(n, 0, 3), bits(n, 3, 3), bits(n, 6, 1)),
+  );
+}
+row("fchs", "change the sign of ST(0)", fchs);
+row("fabs", "clear the sign of ST(0)", fabs);
+row("fsqrt", "ST(0) = its square root", fsqrt);
+row("frndint", "round ST(0) to an integer", frndint);
+row("fscale", "ST(0) = ST(0) * 2^ST(1)", fscale);
+row("fxtract", "ST(0) = its exponent; push its significand", fxtract);
+row("fprem", "partial remainder of ST(0) by ST(1), the quotient cut", (x) => fprem(x, false));
+row("fprem1", "partial remainder of ST(0) by ST(1), the quotient rounded", (x) => fprem(x, true));
+
+// --- comparisons
+
+for (const source of SOURCES) {
+  if (source === "i64") continue;
+  row(
+    `fcom${source}`,
+    `compare ST(0) with ${source} at linear address a; n pops`,
+    (x, n) => compareMemory(x, source, n),
+    MEMORY,
+  );
+}
+row("fcomst", "compare ST(0) with ST(n); pops", (x, n) =>
+  compareRegister(x, bits(n, 0, 3), bits(n, 5, 1) === 1, bits(n, 3, 2)),
+);
+row(
+  "fcomist",
+  "compare ST(0) with ST(n) into the flags; pops",
+  (x, n, v) => compareFlags(v, x, bits(n, 0, 3), bits(n, 5, 1) === 1, bits(n, 3, 2)),
+  { writesFlags: true, readsFlags: true },
+);
+row("ftst", "compare ST(0) with 0", ftst);
+row("fxam", "class of ST(0)", fxam);
+
+// --- control
+
+row("fwait", "raise what is pending", (x) => x.wait(), { operands: [] });
+row("fnop", "raise what is pending; remember where", fnop);
+row("ffree", "ST(n) is empty; pops", (x, n) => ffree(x, bits(n, 0, 3), bits(n, 3, 1)));
+row("fincstp", "turn the stack up", (x) => turnStack(x, 1));
+row("fdecstp", "turn the stack down", (x) => turnStack(x, -1));
+row("fninit", "initialize the x87", fninit, { operands: [] });
+row("fnclex", "clear the exceptions", fnclex, { operands: [] });
+row("fldcw", "control word = 16 bits at linear address a", fldcw, MEMORY);
+row("fnstenv", "store the environment, mask all exceptions", (x, n) => fnstenv(x, layoutOf(n)), MEMORY);
+row("fldenv", "load the environment", (x, n) => fldenv(x, layoutOf(n)), MEMORY);
+row("fnsave", "store environment and registers, initialize", (x, n) => fnsave(x, layoutOf(n)), MEMORY);
+row("frstor", "load environment and registers", (x, n) => frstor(x, layoutOf(n)), MEMORY);
+
+/** The x87. */
+export const X87_ROWS: readonly UopDefinition[] = rows;
