@@ -1,9 +1,5 @@
-// Usage: node tools/recorder/record.mjs   (x86-64 Linux with gcc and gcc -m32)
-import { fileURLToPath } from "node:url";
-import { runnerImport } from "vite";
+// pnpm record [SUITES]: records all vectors, or those of suites like vector-64 that match a regular expression.
+import { importSource } from "../source/run-source.mjs";
 
-const { module } = await runnerImport(fileURLToPath(new URL("./record.ts", import.meta.url)), {
-  logLevel: "error",
-  resolve: { conditions: ["@tapvisor/source"] },
-});
-module.record((line) => console.log(line));
+const { record } = await importSource(new URL("./record.ts", import.meta.url));
+record((line) => console.log(line), new RegExp(process.argv[2] ?? "."));

@@ -1,13 +1,15 @@
 /*
- * Executes single instructions natively and writes down what they did.
+ * Executes instructions natively and writes down what they did.
  *
  * usage: recorder PROGRAM RESULT
  *
- * PROGRAM holds cases (see format.ts): instruction bytes, general registers, flags and a window of memory. Each case is
- * entered by returning from a signal handler with the registers of the case and TF set, so that the processor itself stops
- * after one instruction and the kernel reports registers, flags and instruction pointer, whatever the instruction did to
- * them. A fault arrives as a signal just the same, with its vector. A repeated string instruction traps after each
- * repetition with RIP unchanged, and is then resumed.
+ * PROGRAM holds cases (see program.ts): code, general registers, flags, x87 and SSE state as FXSAVE stores it, and a
+ * window of memory. Each case is entered by returning from a signal handler with the state of the case in its frame.
+ *
+ * A case that is stepped is entered with TF set, so that the processor itself stops after one instruction and the kernel
+ * reports all state, whatever the instruction did to it. A repeated string instruction traps after each repetition with
+ * RIP unchanged, and is then resumed. Any other case is a sequence that runs into the INT3 behind it. A fault arrives as
+ * a signal just the same, with its vector.
  *
  * Built twice: -m64 for 64-bit code, -m32 for 32-bit and (through a code segment in the LDT) 16-bit code.
  */
@@ -31,25 +33,41 @@
 #define DATA_START 0x1000u
 #define DATA_END 0x4000u
 #define WINDOW 0x2000u
-#define WINDOW_BYTES 512u
+#define WINDOW_BYTES 1024u
 #define TF 0x100u
 #define FLAGS_KEPT 0xcd5u
 #define OK_VECTOR 255
 #define TRAP_DEBUG 1
+#define TRAP_BREAKPOINT 3
+/* Longest code of a case, and the INT3 bytes behind it. */
+#define LONGEST_CODE 1024
+#define GUARD 32
+/* Where the FXSAVE image has what. */
+#define FX_BYTES 416
+#define FX_FTW 4
+#define FX_ST0 32
+/* The header of the XSAVE area behind the image. */
+#define XSTATE_BV 512
+#define XSTATE_X87_SSE 3
+/* A 32-bit frame has the state as FSAVE stores it before the FXSAVE image, and the x87 state is loaded from there. */
+#define FSAVE_BYTES 112
 
 struct header {
     char magic[8];
     uint32_t bitness;
     uint32_t count;
+    uint32_t stepped;
+    /* Bytes of code in each case. */
+    uint32_t code_bytes;
 };
 
 struct test_case {
-    uint8_t length;
-    uint8_t bytes[15];
+    uint32_t length;
     uint32_t flags;
-    uint32_t reserved;
     uint64_t gpr[16];
+    uint8_t fx[FX_BYTES];
     uint8_t memory[WINDOW_BYTES];
+    uint8_t code[];
 };
 
 #ifdef __x86_64__
@@ -64,7 +82,8 @@ static const int GREGS[] = {REG_EAX, REG_ECX, REG_EDX, REG_EBX, REG_ESP, REG_EBP
 #endif
 
 static const struct header *header;
-static const struct test_case *cases;
+static const uint8_t *cases;
+static size_t case_bytes;
 static uint32_t next_case;
 static ucontext_t original;
 static uint8_t *out, *out_end;
@@ -73,23 +92,55 @@ static uintptr_t start_ip;
 static unsigned code_selector;
 
 static void put(const void *data, size_t bytes) {
-    if (out + bytes > out_end) _exit(3);
+    if (bytes > (size_t)(out_end - out)) _exit(3);
     memcpy(out, data, bytes);
     out += bytes;
 }
 
+static uint8_t *fx_of(const ucontext_t *context) {
+#ifdef __x86_64__
+    return (uint8_t *)context->uc_mcontext.fpregs;
+#else
+    return (uint8_t *)context->uc_mcontext.fpregs + FSAVE_BYTES;
+#endif
+}
+
+/* The FXSAVE image begins with the words that FSAVE has too. */
+static void load_fx(ucontext_t *context, const uint8_t *image) {
+    uint8_t *fx = fx_of(context);
+    uint64_t used;
+    memcpy(fx, image, FX_BYTES);
+    memcpy(&used, fx + XSTATE_BV, sizeof used);
+    used |= XSTATE_X87_SSE;
+    memcpy(fx + XSTATE_BV, &used, sizeof used);
+#ifndef __x86_64__
+    uint32_t *fsave = (uint32_t *)(void *)context->uc_mcontext.fpregs;
+    uint16_t control, status;
+    memcpy(&control, image, 2);
+    memcpy(&status, image + 2, 2);
+    uint32_t tags = 0;
+    for (int i = 0; i < 8; i++)
+        if (!(image[FX_FTW] >> i & 1)) tags |= 3u << 2 * i;
+    fsave[0] = 0xffff0000u | control;
+    fsave[1] = 0xffff0000u | status;
+    fsave[2] = 0xffff0000u | tags;
+    for (int i = 0; i < 8; i++) memcpy((uint8_t *)&fsave[7] + 10 * i, image + FX_ST0 + 16 * i, 10);
+#endif
+}
+
 static void load(ucontext_t *context) {
-    const struct test_case *c = &cases[next_case];
+    const struct test_case *c = (const struct test_case *)(const void *)(cases + next_case * case_bytes);
     uint8_t *code = (uint8_t *)(uintptr_t)(CODE + CODE_OFFSET);
-    /* INT3 behind the instruction: a trap flag that was lost is caught at once. */
-    memset(code, 0xcc, 32);
-    memcpy(code, c->bytes, c->length);
+    /* INT3 behind the code: it ends a sequence, and a trap flag that was lost is caught at once. */
+    memset(code, 0xcc, header->code_bytes + GUARD);
+    memcpy(code, c->code, c->length);
+    load_fx(context, c->fx);
     memset(expected, 0, sizeof expected);
     memcpy(expected + WINDOW - DATA_START, c->memory, WINDOW_BYTES);
     memcpy((void *)(uintptr_t)DATA_START, expected, sizeof expected);
     for (int i = 0; i < GPR_COUNT; i++) context->uc_mcontext.gregs[GREGS[i]] = (greg_t)c->gpr[i];
     context->uc_mcontext.gregs[REG_IP] = (greg_t)start_ip;
-    context->uc_mcontext.gregs[REG_EFL] = (greg_t)(c->flags | TF | 0x202);
+    context->uc_mcontext.gregs[REG_EFL] = (greg_t)(c->flags | 0x202 | (header->stepped ? TF : 0));
 #ifndef __x86_64__
     if (code_selector) context->uc_mcontext.gregs[REG_CS] = (greg_t)code_selector;
     context->uc_mcontext.gregs[REG_DS] = context->uc_mcontext.gregs[REG_SS];
@@ -113,6 +164,7 @@ static void record(const ucontext_t *context, unsigned vector) {
 #endif
         put(&value, 8);
     }
+    put(fx_of(context), FX_BYTES);
     uint16_t changed = 0;
     uint8_t *count_at = out;
     put(&changed, 2);
@@ -139,12 +191,17 @@ static void on_signal(int number, siginfo_t *info, void *raw) {
     if (vector == TRAP_DEBUG) {
         if ((uintptr_t)context->uc_mcontext.gregs[REG_IP] == start_ip) return;
         vector = OK_VECTOR;
+    } else if (vector == TRAP_BREAKPOINT && !header->stepped) {
+        context->uc_mcontext.gregs[REG_IP]--;
+        vector = OK_VECTOR;
     }
     record(context, vector);
     if (++next_case < header->count) {
         load(context);
         return;
     }
+    static const uint8_t initial[FX_BYTES] = {0x7f, 0x03, [24] = 0x80, 0x1f};
+    load_fx(context, initial);
     memcpy(context->uc_mcontext.gregs, original.uc_mcontext.gregs, sizeof(gregset_t));
 }
 
@@ -185,8 +242,10 @@ int main(int argc, char **argv) {
         return 1;
     }
     header = (const struct header *)program;
-    cases = (const struct test_case *)(program + sizeof *header);
-    if (memcmp(header->magic, "TVCASES1", 8) || sizeof *header + header->count * sizeof *cases != (size_t)st.st_size) {
+    cases = program + sizeof *header;
+    case_bytes = sizeof(struct test_case) + header->code_bytes;
+    if (memcmp(header->magic, "TVCASES2", 8) || header->code_bytes > LONGEST_CODE ||
+        sizeof *header + header->count * case_bytes != (size_t)st.st_size) {
         fprintf(stderr, "%s: not a program of this recorder\n", argv[1]);
         return 1;
     }
@@ -201,7 +260,7 @@ int main(int argc, char **argv) {
         }
         code_selector = 7;
     }
-    size_t capacity = (size_t)header->count * 400 + 4096;
+    size_t capacity = (size_t)header->count * 1200 + 65536;
     uint8_t *result = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     static uint8_t alternate[65536];
     stack_t stack = {.ss_sp = alternate, .ss_size = sizeof alternate};

@@ -1,9 +1,40 @@
-// Usage: node tools/recorder/vectors.mjs   Prints forms, cases, mismatches and what is not recorded.
+// pnpm vectors: prints forms, cases, mismatches and what is not recorded, for both executors.
+import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { runnerImport } from "vite";
+import { Command, Option } from "commander";
+import { importSource } from "../source/run-source.mjs";
 
-const { module } = await runnerImport(fileURLToPath(new URL("./report.ts", import.meta.url)), {
-  logLevel: "error",
-  resolve: { conditions: ["@tapvisor/source"] },
-});
-process.exitCode = module.report((line) => console.log(line)) === 0 ? 0 : 1;
+const EXECUTORS = ["evaluator", "interpreter"];
+
+const options = new Command("vectors")
+  .description("Execute what was recorded on a real processor, and print what differs.")
+  .addOption(new Option("--executor <name>", "only this one").choices(EXECUTORS))
+  .option("--suite <pattern>", "only suites like vector-64, integer-16 that match a regular expression")
+  .option("--form <pattern>", "only forms whose name matches a regular expression, such as ^Addps")
+  .option("--cases <count>", "cases of each form, from the first on", Number)
+  .option("--lines <count>", "mismatches printed one by one at most", Number)
+  .parse()
+  .opts();
+
+if (options.executor === undefined) {
+  // One process each, so that two processors are put to use; the second report follows the first.
+  const runs = EXECUTORS.map((name) => {
+    const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2), "--executor", name];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+    const text = [];
+    child.stdout.on("data", (chunk) => (name === EXECUTORS[0] ? process.stdout.write(chunk) : text.push(chunk)));
+    return new Promise((resolve) => child.on("close", (status) => resolve({ status, text: Buffer.concat(text) })));
+  });
+  for (const { status, text } of await Promise.all(runs)) {
+    process.stdout.write(text);
+    if (status !== 0) process.exitCode = 1;
+  }
+} else {
+  const { report } = await importSource(new URL("./report.ts", import.meta.url));
+  const pattern = (text) => (text === undefined ? undefined : new RegExp(text));
+  const { executor, cases, lines, form, suite } = options;
+  const failures = report({ executor, cases, lines, form: pattern(form), suite: pattern(suite) }, (line) =>
+    console.log(line),
+  );
+  process.exitCode = failures === 0 ? 0 : 1;
+}

@@ -16,7 +16,7 @@ const SELECTORS = { processor: "", selectors: [0x2b, 0x33, 0x2b, 0x2b, 0, 0] };
  */
 describe.each([64, 32, 16] as const)("blocks of %i-bit code", (bitness) => {
   it("end as their instructions do one at a time on the evaluator", { timeout: 120_000 }, () => {
-    const { forms } = listForms(bitness);
+    const { forms } = listForms("integer", bitness);
     const [quick, slow] = [new VectorRig(bitness), new VectorRig(bitness)];
     let faults = 0;
     for (let round = 0; round < ROUNDS; round++) {

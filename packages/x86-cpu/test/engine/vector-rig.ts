@@ -1,6 +1,7 @@
 import { CpuState, GuestException, slot, VECTOR, type Bitness, type Machine } from "@tapvisor/x86-isa";
 import { CODE, CODE_OFFSET, DATA_END, DATA_START, WINDOW, type Case } from "../../../x86-isa/test/vectors/layout.js";
-import { startIp, type Origin, type Outcome } from "../../../x86-isa/test/vectors/format.js";
+import { startIp, type Origin, type Outcome } from "../../../x86-isa/test/vectors/program.js";
+import { NotLifted, type Executor } from "../../../x86-isa/test/vectors/run.js";
 import { outcomeOf, setUpState } from "../../../x86-isa/test/vectors/machine.js";
 import type { GuestEvents } from "../../src/engine/events.js";
 import { Interpreter } from "../../src/engine/interpreter.js";
@@ -29,6 +30,8 @@ export class VectorRig implements GuestEvents {
   readonly stepper: Stepper;
   readonly interpreter: Interpreter;
   fault: GuestException | undefined;
+  /** An instruction that raised #UD because it has not been written. */
+  missing: string | undefined;
   retiredCount = 0;
 
   constructor(readonly bitness: Bitness) {
@@ -43,6 +46,7 @@ export class VectorRig implements GuestEvents {
       store: this.guest.store.bind(this.guest),
       probe: this.guest.probe.bind(this.guest),
       pause: () => undefined,
+      readXcr: () => this.state.get64(slot("xcr0")),
       modeChanged: () => this.guest.modeChanged(),
     };
     // A system instruction that a case runs into by chance raises #UD.
@@ -50,9 +54,12 @@ export class VectorRig implements GuestEvents {
       get: (target, name: keyof Machine) => target[name] ?? refuse,
     }) as Machine;
     const feature = (): boolean => true;
-    this.stepper = new Stepper(this.state, this.guest, machine, this, feature);
+    const onMissing = (syntax: string): void => {
+      this.missing = syntax;
+    };
+    this.stepper = new Stepper(this.state, this.guest, machine, this, feature, onMissing);
     const parts = { memory: this.memory, processor: 0, state: this.state, guest: this.guest, machine, events: this };
-    this.interpreter = new Interpreter({ ...parts, stepper: this.stepper, feature });
+    this.interpreter = new Interpreter({ ...parts, stepper: this.stepper, feature, onMissing });
     this.#map();
   }
 
@@ -83,14 +90,9 @@ export class VectorRig implements GuestEvents {
 
   /** State, memory and code: one case, its instruction followed by others that go on from it. */
   setUp(c: Case, origin: Origin, code: Uint8Array = c.bytes): void {
-    const { state, bitness } = this;
     const { ram } = this.memory;
-    setUpState(state, c, bitness, origin);
-    const set = (name: string, value: bigint): void => state.set64(slot(name), value);
-    set("cr0", 0x8000_0033n);
-    set("cr3", BigInt(TABLES));
-    set("cr4", bitness === 64 ? 0x20n : 0n);
-    set("efer", bitness === 64 ? 0xd01n : 0n);
+    setUpState(this.state, c, this.bitness, origin);
+    this.state.set64(slot("cr3"), BigInt(TABLES));
     this.guest.modeChanged();
     const data = ram.view(DATA_START, DATA_END - DATA_START);
     data.fill(0);
@@ -101,6 +103,7 @@ export class VectorRig implements GuestEvents {
     ram.view(at, 512).fill(0x90).set(code);
     ram.written(at, 512);
     this.fault = undefined;
+    this.missing = undefined;
     this.retiredCount = 0;
   }
 
@@ -136,4 +139,15 @@ export class VectorRig implements GuestEvents {
   debugTrap(): void {
     // The recorder single-steps; here TF is only part of the flags that PUSHF stores.
   }
+}
+
+/** Runs the cases of vectors on the interpreter. */
+export function interpreterExecutor(bitness: Bitness): Executor {
+  const rig = new VectorRig(bitness);
+  return (c, _, origin) => {
+    rig.setUp(c, origin);
+    rig.executeOne();
+    if (rig.missing !== undefined) throw new NotLifted(rig.missing);
+    return rig.outcome(c);
+  };
 }

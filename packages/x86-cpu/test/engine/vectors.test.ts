@@ -1,16 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { runVectors } from "../../../x86-isa/test/vectors/run.js";
-import { VectorRig } from "./vector-rig.js";
+import { suiteOf, SUITES } from "../../../x86-isa/test/vectors/suite.js";
+import { interpreterExecutor } from "./vector-rig.js";
 
-describe.each([64, 32, 16] as const)("integer instructions in %i-bit code", (bitness) => {
+/** Of the cases of each form; `pnpm vectors` runs them all. */
+const CASES = 20;
+
+describe.each(SUITES)("%s instructions in %i-bit code", (set, bitness) => {
   it("end as on the recorded processor when the interpreter executes them", { timeout: 120_000 }, () => {
-    const rig = new VectorRig(bitness);
-    const { mismatches } = runVectors(bitness, (c, _, origin) => {
-      rig.setUp(c, origin);
-      rig.executeOne();
-      return rig.outcome(c);
-    });
-    expect(mismatches.slice(0, 20)).toEqual([]);
-    expect(mismatches.length).toBe(0);
+    const { mismatches } = runVectors(suiteOf(set, bitness), interpreterExecutor(bitness), CASES);
+    expect(mismatches.slice(0, 20).map(({ text }) => text)).toEqual([]);
   });
 });

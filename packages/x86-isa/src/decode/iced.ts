@@ -12,6 +12,7 @@ export {
   DecoderOptions,
   Encoder,
   Instruction,
+  MemorySize,
   MemorySizeExt,
   Mnemonic,
   OpCodeInfo,

@@ -1,11 +1,22 @@
-import { CodeExt, Encoder, Instruction, Mnemonic, OpCodeOperandKind as Kind, OpKind } from "../../src/decode/iced.js";
+import {
+  CodeExt,
+  Encoder,
+  Instruction,
+  MemorySize,
+  MemorySizeExt,
+  Mnemonic,
+  OpCodeOperandKind as Kind,
+  OpKind,
+} from "../../src/decode/iced.js";
 import { adjust, setImplicit, setString } from "./families.js";
 import type { Form } from "./forms.js";
-import { CODE, CODE_OFFSET, WINDOW_BYTES, type Case } from "./layout.js";
+import { chooseScale, type Lane } from "./floats.js";
+import { CODE, CODE_OFFSET, FILLED_BYTES, WINDOW_BYTES, type Case } from "./layout.js";
 import { registerCount, setOperand, type Draft } from "./operands.js";
 import { interestingValue, Rng } from "./rng.js";
+import { alignmentOf, areaOf, lanesOf, setVectorMemory, setVectorState } from "./vector-state.js";
 
-export const CASES_PER_FORM = 50;
+export const CASES_PER_FORM = 300;
 
 const FLAGS_MASK = 0x8d5;
 const DF = 0x400;
@@ -22,6 +33,9 @@ interface Shape {
   readonly kinds: readonly Kind[];
   readonly lockable: boolean;
   readonly addressSize: number;
+  /** iced-x86's name of what the operand in memory is. */
+  readonly memory: string;
+  readonly alignment: number;
 }
 
 const shapes = new Map<number, Shape>();
@@ -36,6 +50,8 @@ function shapeOf(code: number): Shape {
       kinds: Array.from({ length: opCode.opCount }, (_, n) => opCode.opKind(n)),
       lockable: opCode.canUseLockPrefix && LOCKABLE.has(mnemonic),
       addressSize: opCode.addressSize,
+      memory: MemorySize[opCode.memorySize] ?? "",
+      alignment: alignmentOf(MemorySize[opCode.memorySize] ?? "", MemorySizeExt.size(opCode.memorySize)),
     };
     opCode.free();
     shapes.set(code, shape);
@@ -83,10 +99,10 @@ function attempt(form: Form, seed: number): Case | undefined {
   const rng = new Rng(seed);
   const instruction = new Instruction();
   instruction.code = form.code;
-  const { mnemonic, kinds, lockable } = shapeOf(form.code);
+  const { mnemonic, kinds, lockable, memory: memoryKind, alignment } = shapeOf(form.code);
   const memory = new Uint8Array(WINDOW_BYTES);
   const view = new DataView(memory.buffer);
-  for (let n = 0; n < WINDOW_BYTES; n += 8) view.setBigUint64(n, interestingValue(rng), true);
+  for (let n = 0; n < FILLED_BYTES; n += 8) view.setBigUint64(n, interestingValue(rng), true);
   const d: Draft = {
     rng,
     form,
@@ -97,11 +113,15 @@ function attempt(form: Form, seed: number): Case | undefined {
     ),
     memory,
     addressBytes: addressSizeOf(rng, form),
+    alignment,
   };
+  const lanes: readonly Lane[] = lanesOf(form.set, mnemonic, memoryKind);
+  const scale = chooseScale(rng);
+  const fx = setVectorState(d, lanes, scale);
   setImplicit(d);
   kinds.forEach((kind, n) => setOperand(d, n, kind));
   if (kinds.includes(Kind.es_rDI) || kinds.includes(Kind.seg_rSI)) setString(d);
-  const usable = adjust(d);
+  const usable = adjust(d) && (form.set === "integer" || setVectorMemory(d, lanes, scale));
   if (form.repeat === "rep") instruction.hasRepPrefix = true;
   if (form.repeat === "repne") instruction.hasRepnePrefix = true;
   if (lockable && instruction.op0Kind === OpKind.Memory && rng.chance(1, 4)) instruction.hasLockPrefix = true;
@@ -110,7 +130,11 @@ function attempt(form: Form, seed: number): Case | undefined {
   instruction.free();
   if (bytes === undefined || !usable) return undefined;
   const flags = (rng.u32() & FLAGS_MASK) | (rng.chance(1, 4) ? DF : 0);
-  return { bytes, gprs: d.gprs, flags, memory };
+  const area = areaOf(memoryKind);
+  if (area === undefined || d.address === undefined) return { bytes, gprs: d.gprs, flags, memory, fx };
+  const { address } = d;
+  const open = area.open.map(([offset, size]) => [address + offset, size] as const);
+  return { bytes, gprs: d.gprs, flags, memory, fx, open };
 }
 
 /** The case of a form with the given number: the same wherever it is generated. */

@@ -1,7 +1,8 @@
 import { Code, Instruction } from "../../src/decode/iced.js";
 import type { Case } from "./layout.js";
-import type { Outcome } from "./format.js";
 import type { Form } from "./forms.js";
+import { FX, FX_BYTES } from "./fxsave.js";
+import { gprCount, type Outcome } from "./program.js";
 
 const FLAG = { CF: 1, PF: 4, AF: 0x10, ZF: 0x40, SF: 0x80, OF: 0x800 } as const;
 const FLAG_NAMES = Object.entries(FLAG);
@@ -65,6 +66,36 @@ function undefinedAfter(form: Form, c: Case): number {
   return count === 1 ? mask & ~FLAG.OF : mask;
 }
 
+/** Of the image: FOP, FIP and FDP, which processors keep differently, and which bits of MXCSR there are. */
+const OPEN_IN_FX: readonly (readonly [from: number, to: number])[] = [
+  [FX.FTW + 1, FX.MXCSR],
+  [FX.MXCSR_MASK, FX.ST0],
+  ...Array.from({ length: 8 }, (_, n) => [FX.ST0 + n * 16 + 10, FX.ST0 + n * 16 + 16] as const),
+];
+
+function comparedFx(form: Form, fx: Uint8Array): Uint8Array {
+  const image = fx.slice();
+  for (const [from, to] of OPEN_IN_FX) image.fill(0, from, to);
+  if (form.bitness !== 64) image.fill(0, FX.XMM0 + gprCount(form.bitness) * 16);
+  return image;
+}
+
+/** The part of an outcome that the architecture settles: the rest is made zero, or left out. */
+export function compared(form: Form, c: Case, o: Outcome): Outcome {
+  const { open } = c;
+  return {
+    vector: o.vector,
+    flags: o.vector === undefined ? o.flags & ~undefinedAfter(form, c) : 0,
+    ip: o.ip,
+    gprs: o.gprs,
+    fx: comparedFx(form, o.fx),
+    memory:
+      open === undefined
+        ? o.memory
+        : o.memory.filter(([at]) => !open.some(([from, bytes]) => at >= from && at < from + bytes)),
+  };
+}
+
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
 
 const flagNames = (flags: number): string =>
@@ -72,12 +103,37 @@ const flagNames = (flags: number): string =>
     .map(([name]) => name)
     .join(" ");
 
-/** What differs between an outcome and the recorded one, as text; undefined if nothing that the manual defines does. */
-export function difference(form: Form, c: Case, actual: Outcome, expected: Outcome): string | undefined {
+/** The fields of the image that a reader knows by name. */
+const FX_FIELDS: readonly (readonly [name: string, at: number, bytes: number])[] = [
+  ["FCW", FX.FCW, 2],
+  ["FSW", FX.FSW, 2],
+  ["FTW", FX.FTW, 1],
+  ["MXCSR", FX.MXCSR, 4],
+  ...Array.from({ length: 8 }, (_, n) => [`st${n}`, FX.ST0 + n * 16, 10] as const),
+  ...Array.from({ length: 16 }, (_, n) => [`xmm${n}`, FX.XMM0 + n * 16, 16] as const),
+];
+
+/** A field of an FXSAVE image as one number. */
+function fxField(image: Uint8Array, at: number, bytes: number): string {
+  const digits = Array.from(image.subarray(at, at + bytes), (byte) => byte.toString(16).padStart(2, "0"));
+  return `0x${digits.reverse().join("")}`;
+}
+
+export const hexBytes = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+
+/** Every field of the x87 and SSE state with its value, for a report. */
+export function describeFx(image: Uint8Array): string[] {
+  if (image.length !== FX_BYTES) throw new RangeError(`an image of ${image.length} bytes`);
+  return FX_FIELDS.map(([name, at, bytes]) => `${name} ${fxField(image, at, bytes)}`);
+}
+
+/** What differs between two outcomes, of each only what is compared. */
+export function differences(c: Case, actual: Outcome, expected: Outcome): string[] {
   const found: string[] = [];
   if (actual.vector !== expected.vector) found.push(`vector ${actual.vector} instead of ${expected.vector}`);
-  const flags = (actual.flags ^ expected.flags) & ~undefinedAfter(form, c);
-  if (flags !== 0 && expected.vector === undefined)
+  const flags = actual.flags ^ expected.flags;
+  if (flags !== 0)
     found.push(
       `flags ${flagNames(flags)} (is ${hex(actual.flags)}, recorded ${hex(expected.flags)}, before ${hex(c.flags)})`,
     );
@@ -86,10 +142,26 @@ export function difference(form: Form, c: Case, actual: Outcome, expected: Outco
     if (actual.gprs[i] !== value)
       found.push(`r${i} ${hex(actual.gprs[i] ?? 0n)} instead of ${hex(value)} (before ${hex(c.gprs[i] ?? 0n)})`);
   });
-  const memory = (outcome: Outcome): string =>
-    outcome.memory.map(([at, value]) => `${at.toString(16)}:${value.toString(16)}`).join(" ");
-  if (memory(actual) !== memory(expected)) found.push(`memory [${memory(actual)}] instead of [${memory(expected)}]`);
-  if (found.length === 0) return undefined;
-  const bytes = Array.from(c.bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  return `${form.id} (${Code[form.code] ?? ""}) ${form.bitness}-bit [${bytes}]: ${found.join("; ")}`;
+  for (const [name, at, bytes] of FX_FIELDS) {
+    const [is, recorded, before] = [actual.fx, expected.fx, c.fx].map((image) => fxField(image, at, bytes));
+    if (is !== recorded) found.push(`${name} ${is} instead of ${recorded} (before ${before})`);
+  }
+  const [wrote, recorded] = [new Map(actual.memory), new Map(expected.memory)];
+  const touched = [...new Set([...wrote.keys(), ...recorded.keys()])].filter(
+    (at) => wrote.get(at) !== recorded.get(at),
+  );
+  const bytesOf = (memory: ReadonlyMap<number, number>): string =>
+    touched.map((at) => `${at.toString(16)}:${memory.get(at)?.toString(16) ?? "as before"}`).join(" ");
+  if (touched.length > 0) found.push(`memory [${bytesOf(wrote)}] instead of [${bytesOf(recorded)}]`);
+  return found;
 }
+
+/** What differs between an outcome and the recorded one, as text; undefined if nothing that the manual defines does. */
+export function difference(form: Form, c: Case, actual: Outcome, expected: Outcome): string | undefined {
+  const found = differences(c, compared(form, c, actual), compared(form, c, expected));
+  return found.length === 0 ? undefined : found.join("; ");
+}
+
+/** A form and one of its cases, as a report names them. */
+export const caseName = (form: Form, c: Case): string =>
+  `${form.id} (${Code[form.code] ?? ""}) ${form.bitness}-bit [${hexBytes(c.bytes)}]`;

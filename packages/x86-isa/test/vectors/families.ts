@@ -4,6 +4,7 @@ import { CODE, WINDOW, WINDOW_BYTES } from "./layout.js";
 import { getPart, NARROW_DOUBLE_SHIFT, pickRegister, setPart, type Draft } from "./operands.js";
 
 const RSP = 4;
+const STACK = /^(Push|Pop(?!cnt)|Call|Ret|Enter|Leave)/;
 
 const WIDTH_REGISTERS: Readonly<Record<2 | 4 | 8, readonly [si: Register, di: Register, cx: Register]>> = {
   2: [Register.SI, Register.DI, Register.CX],
@@ -46,8 +47,13 @@ export function setImplicit(d: Draft): void {
       if (rng.chance(1, 2))
         d.gprs[1] = (d.gprs[1] ?? 0n) & rng.pick([0n, 1n, 0xffff_0000n, 0xffff_ffff_0000_0000n, 0xffff_0001n]);
       break;
-    case "Cmpxchg8b":
-    case "Cmpxchg16b":
+    case "Pcmpestrm":
+    case "Pcmpestri":
+    case "Pcmpestrm64":
+    case "Pcmpestri64":
+      // Lengths of the two strings, the valid ones and some that are cut to them.
+      for (const register of [0, 2])
+        if (rng.chance(3, 4)) d.gprs[register] = BigInt.asUintN(64, BigInt(rng.below(50) - 20));
       break;
     default:
   }
@@ -89,6 +95,8 @@ export function adjust(d: Draft): boolean {
   };
   const inWindow = (address: bigint | undefined): address is bigint =>
     address !== undefined && address >= BigInt(WINDOW) && address < BigInt(WINDOW + WINDOW_BYTES - 32);
+  // An address through the stack pointer has moved it. In a small address space it may then meet the recorder's own memory.
+  if (STACK.test(mnemonic) && form.bitness !== 64 && !inWindow(d.gprs[RSP])) return false;
   if (["Bt", "Bts", "Btr", "Btc"].includes(mnemonic) && form.variant === "memory" && i.op1Kind === OpKind.Register) {
     // An index register that is part of the address would lead out of the window.
     const size = generalRegister(i.op1Register)?.size ?? 8;

@@ -5,22 +5,47 @@ import { codeInfo, type Bitness } from "../../src/index.js";
 export interface Form {
   readonly id: string;
   readonly code: number;
+  readonly set: FormSet;
   readonly bitness: Bitness;
   readonly variant: "register" | "memory" | "fixed";
   readonly repeat: "" | "rep" | "repne";
 }
 
+/** The forms are recorded in two sets: general-purpose instructions, and those of x87, MMX and SSE. */
+export type FormSet = "integer" | "vector";
+
 /** The instruction sets that count as the general-purpose integer set, by iced-x86's `CpuidFeature`. */
 const INTEGER_FEATURES = new Set([
   "INTEL8086", "INTEL186", "INTEL286", "INTEL386", "INTEL486", "X64", "CMOV", "CX8", "CMPXCHG16B", "ADX", "BMI1", "BMI2",
-  "LZCNT", "POPCNT", "MOVBE", "SSE4_2", "MULTIBYTENOP", "PAUSE", "PREFETCHW", "CLFSH", "CLFLUSHOPT", "CLWB",
+  "LZCNT", "POPCNT", "MOVBE", "MULTIBYTENOP", "PAUSE", "PREFETCHW", "CLFSH", "CLFLUSHOPT", "CLWB",
   "CLDEMOTE", "CET_IBT", "CET_SS", "FSGSBASE", "RDPID", "RDTSCP", "TSC", "MSR", "CPUID", "SEP", "SYSCALL", "RDRAND",
   "RDSEED", "MOVDIRI", "SERIALIZE",
 ]); // prettier-ignore
 
+/** What counts as vector and floating-point instructions. Fences, prefetches and MOVNTI are SSE's. */
+const VECTOR_FEATURES = new Set([
+  "FPU", "FPU287", "FPU387", "MMX", "FXSR", "XSAVE", "XSAVEOPT", "XSAVEC",
+  "SSE", "SSE2", "SSE3", "SSSE3", "SSE4_1", "SSE4_2", "AES", "PCLMULQDQ",
+]); // prettier-ignore
+
+/** These are in the set of general-purpose instructions, whatever feature shows them; WAIT is x87's. */
+const MOVED: ReadonlyMap<string, FormSet> = new Map([
+  ["Crc32", "integer"],
+  ["Wait", "vector"],
+]);
+
+function setOf(code: number, mnemonic: string): FormSet | undefined {
+  const { features } = codeInfo(code);
+  const moved = MOVED.get(mnemonic);
+  if (moved !== undefined) return moved;
+  if (features.every((feature) => INTEGER_FEATURES.has(feature))) return "integer";
+  // FCMOVcc and FCOMI need CMOV beside FPU.
+  return features.every((feature) => VECTOR_FEATURES.has(feature) || feature === "CMOV") ? "vector" : undefined;
+}
+
 const mnemonics = (list: string): readonly string[] => list.trim().split(/\s+/);
 
-/** Why a form of the integer set is not recorded, by mnemonic. */
+/** Why a form is not recorded, by mnemonic. */
 const EXCLUDED: readonly (readonly [reason: string, names: readonly string[]])[] = [
   [
     "privileged or sensitive: needs ring 0 or IOPL",
@@ -38,8 +63,16 @@ const EXCLUDED: readonly (readonly [reason: string, names: readonly string[]])[]
     mnemonics(`Incsspd Incsspq Saveprevssp Wrssd Wrssq`),
   ],
   ["not on the processor that recorded", mnemonics(`Cldemote Serialize Movdiri`)],
-  ["vector operands", mnemonics(`Pcmpgtq Pcmpestrm Pcmpestrm64 Pcmpestri Pcmpestri64 Pcmpistrm Pcmpistri`)],
-  ["x87 state", mnemonics(`Wait`)],
+  ["vendors differ: approximations are held to their error bound elsewhere", mnemonics(`Rcpps Rcpss Rsqrtps Rsqrtss`)],
+  [
+    "vendors differ: transcendental functions are held to their error bound elsewhere",
+    mnemonics(`F2xm1 Fyl2x Fyl2xp1 Fptan Fpatan Fsin Fcos Fsincos`),
+  ],
+  ["depends on the operating system: XCR0", mnemonics(`Xgetbv Xsetbv`)],
+  [
+    "what is written depends on how the processor tracks use of the state",
+    mnemonics(`Xsaveopt Xsaveopt64 Xsavec Xsavec64`),
+  ],
 ];
 
 /** Why a single `Code` is not recorded, by its name. */
@@ -62,11 +95,13 @@ function exclusion(code: number, bitness: Bitness): string | undefined {
   const opCode = CodeExt.opCode(code as Code);
   const mnemonic = Mnemonic[opCode.mnemonic] ?? "";
   const privileged = opCode.isPrivileged;
+  const wait = opCode.fwait;
   opCode.free();
   const name = Code[code] ?? "";
   for (const [reason, names] of EXCLUDED) if (names.includes(mnemonic)) return reason;
   for (const [pattern, reason] of EXCLUDED_CODES) if (pattern.test(name)) return reason;
   if (privileged) return "privileged: needs ring 0";
+  if (wait) return "two instructions: WAIT and the form without it";
   if (bitness === 64 && OPERAND_SIZE_BRANCH.test(name))
     return "vendors differ: operand-size prefix on a near branch in 64-bit code";
   return undefined;
@@ -83,11 +118,13 @@ const REG_OR_MEM = new Set<number>([
   OpCodeOperandKind.r16_or_mem,
   OpCodeOperandKind.r32_or_mem,
   OpCodeOperandKind.r64_or_mem,
+  OpCodeOperandKind.mm_or_mem,
+  OpCodeOperandKind.xmm_or_mem,
 ]);
 const STRING = new Set<number>([OpCodeOperandKind.es_rDI, OpCodeOperandKind.seg_rSI]);
 
-/** Every `Code` of the integer set that exists in code of the given size. */
-export function integerCodes(bitness: Bitness): number[] {
+/** Every `Code` of a set that exists in code of the given size. */
+export function codesOf(set: FormSet, bitness: Bitness): number[] {
   return Object.keys(Code)
     .map(Number)
     .filter((code) => {
@@ -95,8 +132,9 @@ export function integerCodes(bitness: Bitness): number[] {
       const opCode = CodeExt.opCode(code as Code);
       // Codes that need an option of the decoder are of processors long gone.
       const exists = opCode.isInstruction && opCode.isAvailableInMode(bitness) && opCode.decoderOption === 0;
+      const mnemonic = Mnemonic[opCode.mnemonic] ?? "";
       opCode.free();
-      return exists && codeInfo(code).features.every((feature) => INTEGER_FEATURES.has(feature));
+      return exists && setOf(code, mnemonic) === set;
     });
 }
 
@@ -105,11 +143,11 @@ export interface FormList {
   readonly excluded: readonly Exclusion[];
 }
 
-/** All forms of the integer set that exist in code of the given size, in order of their `Code`. */
-export function listForms(bitness: Bitness): FormList {
+/** All forms of a set that exist in code of the given size, in order of their `Code`. */
+export function listForms(set: FormSet, bitness: Bitness): FormList {
   const forms: Form[] = [];
   const excluded: Exclusion[] = [];
-  for (const code of integerCodes(bitness)) {
+  for (const code of codesOf(set, bitness)) {
     const opCode = CodeExt.opCode(code as Code);
     const kinds = Array.from({ length: opCode.opCount }, (_, n) => opCode.opKind(n));
     opCode.free();
@@ -126,7 +164,7 @@ export function listForms(bitness: Bitness): FormList {
         const id = [name, variant === "fixed" ? "" : variant, repeat].filter((part) => part !== "").join(" ");
         const differs = [...VENDORS_DIFFER].find(([pattern]) => pattern.test(id));
         if (differs !== undefined) excluded.push({ id, reason: differs[1] });
-        else forms.push({ id, code, bitness, variant, repeat });
+        else forms.push({ id, code, set, bitness, variant, repeat });
       }
     }
   }

@@ -1,6 +1,8 @@
 /** Linear address of the memory that cases read and write; the pages around it are mapped and zero. */
 export const WINDOW = 0x2000;
-export const WINDOW_BYTES = 512;
+export const WINDOW_BYTES = 1024;
+/** The part of it that every case fills with values. */
+export const FILLED_BYTES = 512;
 /** First and last byte (exclusive) that exists around the window. */
 export const DATA_START = 0x1000;
 export const DATA_END = 0x4000;
@@ -15,4 +17,8 @@ export interface Case {
   /** CF, PF, AF, ZF, SF, OF and DF. */
   readonly flags: number;
   readonly memory: Uint8Array;
+  /** x87 and SSE state as FXSAVE stores it, `FX_BYTES` long. */
+  readonly fx: Uint8Array;
+  /** Parts of memory whose new value is not compared: first linear address and number of bytes. */
+  readonly open?: readonly (readonly [address: number, bytes: number])[];
 }

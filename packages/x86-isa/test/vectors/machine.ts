@@ -11,7 +11,8 @@ import {
   type MemoryAccess,
 } from "../../src/index.js";
 import { CODE, DATA_END, DATA_START, WINDOW, type Case } from "./layout.js";
-import { gprCount, startIp, type Origin, type Outcome } from "./format.js";
+import { loadFx, saveFx } from "./fxsave.js";
+import { gprCount, startIp, type Origin, type Outcome } from "./program.js";
 
 const PAGE_FAULT = 14;
 const STACK_FAULT = 12;
@@ -20,6 +21,12 @@ const TF_IF = 0x302n;
 const KEPT_FLAGS = 0xcd5n;
 
 const RIP = slot("rip");
+const CR0 = slot("cr0");
+const CR4 = slot("cr4");
+const XCR0 = slot("xcr0");
+const EFER = slot("efer");
+/** OSFXSR, OSXMMEXCPT and OSXSAVE, as every operating system sets them. */
+const USER_CR4 = 0x4_0600n;
 
 const refuse = (what: string): never => {
   throw new Error(`an instruction of user mode asked the machine for ${what}`);
@@ -46,6 +53,7 @@ export class VectorMachine implements Machine {
     if (size === 1) return BigInt(this.#view.getUint8(at));
     if (size === 2) return BigInt(this.#view.getUint16(at, true));
     if (size === 4) return BigInt(this.#view.getUint32(at, true));
+    if (size === 16) return this.#view.getBigUint64(at, true) | (this.#view.getBigUint64(at + 8, true) << 64n);
     return this.#view.getBigUint64(at, true);
   }
 
@@ -54,7 +62,10 @@ export class VectorMachine implements Machine {
     if (size === 1) this.#view.setUint8(at, Number(value));
     else if (size === 2) this.#view.setUint16(at, Number(value), true);
     else if (size === 4) this.#view.setUint32(at, Number(value), true);
-    else this.#view.setBigUint64(at, value, true);
+    else {
+      this.#view.setBigUint64(at, BigInt.asUintN(64, value), true);
+      if (size === 16) this.#view.setBigUint64(at + 8, value >> 64n, true);
+    }
   }
 
   probe(linear: bigint, size: number, access: { write: boolean }): void {
@@ -68,7 +79,7 @@ export class VectorMachine implements Machine {
   writeMsr = () => refuse("an MSR");
   readTsc = () => refuse("the TSC");
   readPmc = () => refuse("a performance counter");
-  readXcr = () => refuse("XCR0");
+  readXcr = (): bigint => 3n;
   writeXcr = () => refuse("XCR0");
   readControl = () => refuse("a control register");
   writeControl = () => refuse("a control register");
@@ -110,6 +121,11 @@ export function setUpState(state: CpuState, c: Case, bitness: Bitness, origin: O
   });
   state.rflags = BigInt(c.flags) | TF_IF;
   state.set64(RIP, startIp(bitness));
+  state.set64(CR0, 0x8000_0033n);
+  state.set64(CR4, USER_CR4 | (bitness === 64 ? 0x20n : 0n));
+  state.set64(XCR0, 3n);
+  state.set64(EFER, bitness === 64 ? 0xd01n : 0n);
+  loadFx(state, c.fx);
   SEGMENT_NAMES.slice(0, 6).forEach((name, i) => {
     const code = name === "cs";
     const big = bitness === 64 && code ? 1 << 13 : bitness === 16 && code ? 0 : 1 << 14;
@@ -153,6 +169,7 @@ export function outcomeOf(
     flags: Number(state.rflags & KEPT_FLAGS),
     ip: state.get64(RIP),
     gprs: Array.from({ length: gprCount(bitness) }, (_, i) => state.gpr(i)),
+    fx: saveFx(state),
     memory: changes,
   };
 }

@@ -15,6 +15,10 @@ export interface Draft {
   readonly gprs: bigint[];
   readonly memory: Uint8Array;
   readonly addressBytes: 2 | 4 | 8;
+  /** Bytes that the operand in memory is aligned to; most cases have it so, as the instruction may ask for it. */
+  readonly alignment: number;
+  /** Linear address of the operand in memory, once it is chosen. */
+  address?: number;
 }
 
 export const registerCount = (form: Form): number => (form.bitness === 64 ? 16 : 8);
@@ -50,6 +54,7 @@ const FIXED_REGISTERS: ReadonlyMap<number, Register> = new Map([
   [Kind.ds, Register.DS],
   [Kind.fs, Register.FS],
   [Kind.gs, Register.GS],
+  [Kind.st0, Register.ST0],
 ]);
 
 const REGISTER_SIZES: ReadonlyMap<number, 1 | 2 | 4 | 8> = new Map([
@@ -72,7 +77,25 @@ const REGISTER_SIZES: ReadonlyMap<number, 1 | 2 | 4 | 8> = new Map([
   [Kind.r64_vvvv, 8],
 ]);
 
-const MEMORY_KINDS = new Set<number>([Kind.r8_or_mem, Kind.r16_or_mem, Kind.r32_or_mem, Kind.r64_or_mem]);
+/** The first register of the file that an operand names. */
+const VECTOR_REGISTERS: ReadonlyMap<number, Register> = new Map([
+  [Kind.xmm_reg, Register.XMM0],
+  [Kind.xmm_rm, Register.XMM0],
+  [Kind.xmm_or_mem, Register.XMM0],
+  [Kind.mm_reg, Register.MM0],
+  [Kind.mm_rm, Register.MM0],
+  [Kind.mm_or_mem, Register.MM0],
+  [Kind.sti_opcode, Register.ST0],
+]);
+
+const MEMORY_KINDS = new Set<number>([
+  Kind.r8_or_mem,
+  Kind.r16_or_mem,
+  Kind.r32_or_mem,
+  Kind.r64_or_mem,
+  Kind.mm_or_mem,
+  Kind.xmm_or_mem,
+]);
 
 const IMMEDIATES: ReadonlyMap<number, { kind: OpKind; bits: number }> = new Map([
   [Kind.imm8, { kind: OpKind.Immediate8, bits: 8 }],
@@ -137,7 +160,15 @@ function setImmediate(d: Draft, n: number, kind: OpKind, bits: number): void {
 
 /** Bytes around the accessed address that the case may touch below it; keeps operands inside the window. */
 export function target(d: Draft): bigint {
-  return BigInt(WINDOW + 64 + d.rng.below(64) * (d.rng.chance(1, 3) ? 1 : 4));
+  // The areas of FXSAVE and XSAVE are larger than what all cases fill.
+  if (d.alignment === 64 || d.mnemonic.startsWith("Fx")) {
+    d.address = WINDOW + 64 * d.rng.below(3) + (d.rng.chance(1, 8) ? d.rng.below(64) : 0);
+    return BigInt(d.address);
+  }
+  let at = WINDOW + 64 + d.rng.below(64) * (d.rng.chance(1, 3) ? 1 : 4);
+  if (d.alignment > 1 && d.rng.chance(7, 8)) at &= ~(d.alignment - 1);
+  d.address = at;
+  return BigInt(at);
 }
 
 const BASES_16: readonly (readonly [Register, Register])[] = [
@@ -170,8 +201,7 @@ export function getPart(d: Draft, register: Register): bigint {
 function setMemory(d: Draft, n: number): void {
   const { rng, instruction: i } = d;
   const size = d.addressBytes;
-  let at = target(d);
-  if (d.mnemonic === "Cmpxchg16b" && rng.chance(3, 4)) at &= ~15n;
+  const at = target(d);
   i.setOpKind(n, OpKind.Memory);
   i.memoryIndexScale = 1;
   if (rng.chance(1, 8) && d.form.bitness !== 64) i.segmentPrefix = rng.pick([Register.ES, Register.SS, Register.DS]);
@@ -239,6 +269,14 @@ export function setOperand(d: Draft, n: number, kind: number): void {
     i.setOpRegister(n, fixed);
     return;
   }
+  const first = VECTOR_REGISTERS.get(kind);
+  if (first !== undefined && !(MEMORY_KINDS.has(kind) && form.variant === "memory")) {
+    i.setOpKind(n, OpKind.Register);
+    const count = first === Register.XMM0 ? registerCount(form) : 8;
+    // A few registers only, so that source and destination are the same now and then.
+    i.setOpRegister(n, (first + rng.below(rng.chance(1, 2) ? 4 : count)) as Register);
+    return;
+  }
   const size = REGISTER_SIZES.get(kind);
   if (size !== undefined && !(MEMORY_KINDS.has(kind) && form.variant === "memory")) {
     i.setOpKind(n, OpKind.Register);
@@ -282,6 +320,15 @@ export function setOperand(d: Draft, n: number, kind: number): void {
       i.memoryBase = bx;
       i.memoryIndex = Register.AL;
       setPart(d, bx, target(d));
+      return;
+    }
+    case Kind.seg_rDI: {
+      const di = d.addressBytes === 8 ? Register.RDI : d.addressBytes === 4 ? Register.EDI : Register.DI;
+      i.setOpKind(
+        n,
+        [OpKind.MemorySegDI, OpKind.MemorySegEDI, OpKind.MemorySegRDI][d.addressBytes >> 2] ?? OpKind.Memory,
+      );
+      setPart(d, di, target(d));
       return;
     }
     case Kind.es_rDI:

@@ -1,21 +1,33 @@
 import type { Bitness } from "../../src/index.js";
-import { CASES_PER_FORM, generateCase } from "./cases.js";
-import { listForms, type Exclusion, type Form } from "./forms.js";
-import type { Case } from "./layout.js";
+import { listForms, type Exclusion, type Form, type FormSet } from "./forms.js";
 
-/** All forms of one code size with their cases, in the order of the vectors. */
+/** The forms of one set in code of one size, in the order of their vectors. */
 export interface Suite {
+  readonly set: FormSet;
   readonly bitness: Bitness;
   readonly forms: readonly Form[];
   readonly excluded: readonly Exclusion[];
-  /** `CASES_PER_FORM` for each form. */
-  readonly cases: readonly Case[];
+  /** The file of recorded digests. */
+  readonly file: URL;
 }
 
-export function suite(bitness: Bitness): Suite {
-  const { forms, excluded } = listForms(bitness);
-  const cases = forms.flatMap((form) => Array.from({ length: CASES_PER_FORM }, (_, n) => generateCase(form, n)));
-  return { bitness, forms, excluded, cases };
-}
+/** What is recorded. Vector instructions in 16-bit code differ from 32-bit code in nothing but addresses. */
+export const SUITES: readonly (readonly [set: FormSet, bitness: Bitness])[] = [
+  ["integer", 64],
+  ["integer", 32],
+  ["integer", 16],
+  ["vector", 64],
+  ["vector", 32],
+];
 
-export const vectorFile = (bitness: Bitness): URL => new URL(`./integer-${bitness}.vectors.br`, import.meta.url);
+const suites = new Map<string, Suite>();
+
+export function suiteOf(set: FormSet, bitness: Bitness): Suite {
+  const name = `${set}-${bitness}`;
+  let suite = suites.get(name);
+  if (suite === undefined) {
+    suite = { set, bitness, ...listForms(set, bitness), file: new URL(`./${name}.digests`, import.meta.url) };
+    suites.set(name, suite);
+  }
+  return suite;
+}
