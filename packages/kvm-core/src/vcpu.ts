@@ -1,7 +1,7 @@
 import { APIC_BASE } from "@tapvisor/x86-isa";
 import {
   type CpuidEntry, type CsBits, type DebugRegs, KvmError, type LogicalProcessor, type MpState, type Regs, REQUEST,
-  type RunOptions, type Sregs, type Vcpu, VcpuArch, type VcpuEvents, type VcpuExit,
+  type RunOptions, type Sregs, type Vcpu, VcpuArch, type VcpuEvents, type VcpuExit, type Xcr,
 } from "./contract/index.js"; // prettier-ignore
 import { CpuidTable, maxPhysAddr } from "./cpuid/entries.js";
 import { setCpuid2 } from "./cpuid/update.js";
@@ -17,8 +17,9 @@ import { MCE_BANKS, setupMce } from "./msr/machine-check.js";
 import { pmuInit, pmuReset } from "./pmu/pmu.js";
 import { getDebugRegs, getRegs, getSregs, setDebugRegs, setGuestDebug, setRegs, setSregs } from "./registers/ioctl.js";
 import { updateDr0123, updateDr6, updateDr7 } from "./registers/debug.js";
-import { initFpuImage, putGuestFpu, storeGuestFpu } from "./registers/fpu.js";
+import { getFpu, getXsave, initFpuImage, putGuestFpu, setFpu, setXsave, storeGuestFpu } from "./registers/fpu.js";
 import { deliverSipiVector } from "./registers/segments.js";
+import { getXcrs, setXcrs } from "./registers/xcr.js";
 import { kick, makeRequest } from "./requests.js";
 import { runVcpu } from "./run-loop.js";
 import { writeTsc } from "./time/tsc.js";
@@ -26,7 +27,6 @@ import type { KvmVm } from "./vm.js";
 
 const DR6_INIT = 0xffff0ff0n;
 const DR7_INIT = 0x400n;
-const FXSAVE_BYTES = 512;
 /** A translation for the host's eyes: as the supervisor reads. */
 const HOST_READ = { write: false, user: false, fetch: false, implicit: false } as const;
 
@@ -332,20 +332,27 @@ export class KvmVcpu implements Vcpu {
   }
 
   getFpu(): Uint8Array {
-    return this.#loaded(() => {
-      storeGuestFpu(this);
-      return this.arch.guestFpu.slice(0, FXSAVE_BYTES);
-    });
+    return this.#loaded(() => getFpu(this));
   }
 
   setFpu(image: Uint8Array): void {
-    if (image.length !== FXSAVE_BYTES) {
-      throw new KvmError("EINVAL", "KVM_SET_FPU", `${image.length} bytes: an FXSAVE image has ${FXSAVE_BYTES}`);
-    }
-    this.#loaded(() => {
-      storeGuestFpu(this);
-      this.arch.guestFpu.set(image);
-    });
+    this.#loaded(() => setFpu(this, image));
+  }
+
+  getXsave(): Uint8Array {
+    return this.#loaded(() => getXsave(this));
+  }
+
+  setXsave(area: Uint8Array): void {
+    this.#loaded(() => setXsave(this, area));
+  }
+
+  getXcrs(): readonly Xcr[] {
+    return getXcrs(this);
+  }
+
+  setXcrs(xcrs: readonly Xcr[]): void {
+    this.#loaded(() => setXcrs(this, xcrs));
   }
 
   translate(linear: bigint): { physical: number; writable: boolean; usermode: boolean } | undefined {

@@ -79,6 +79,12 @@ export interface DebugRegs {
   dr7: bigint;
 }
 
+/** An extended control register of KVM_GET_XCRS, by its number. */
+export interface Xcr {
+  readonly index: number;
+  readonly value: bigint;
+}
+
 /** KVM_GET_VCPU_EVENTS. */
 export interface VcpuEvents {
   exception: { injected: boolean; nr: number; hasErrorCode: boolean; errorCode: number };
@@ -128,8 +134,15 @@ export interface Vcpu {
   getDebugRegs(): DebugRegs;
   setDebugRegs(regs: DebugRegs): void;
   setGuestDebug(control: number, debugRegs?: readonly bigint[]): void;
+  /** KVM_GET_FPU, KVM_SET_FPU: an FXSAVE image of 512 bytes. */
   getFpu(): Uint8Array;
   setFpu(image: Uint8Array): void;
+  /** KVM_GET_XSAVE, KVM_SET_XSAVE: an XSAVE area of 4096 bytes in the standard format. */
+  getXsave(): Uint8Array;
+  setXsave(area: Uint8Array): void;
+  /** KVM_GET_XCRS, KVM_SET_XCRS. The only extended control register is XCR0. */
+  getXcrs(): readonly Xcr[];
+  setXcrs(xcrs: readonly Xcr[]): void;
   /** KVM_TRANSLATE: guest linear to guest physical, or undefined when not mapped. */
   translate(linear: bigint): { physical: number; writable: boolean; usermode: boolean } | undefined;
   /** KVM_NMI, KVM_INTERRUPT (without an in-kernel irqchip). */

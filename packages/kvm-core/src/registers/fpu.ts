@@ -1,4 +1,6 @@
-import { type LogicalProcessor, REQUEST } from "../contract/index.js";
+import { FCW_RESET, FX_IMAGE, FX_IMAGE_BYTES, MXCSR_MASK, MXCSR_RESET, XCR0 } from "@tapvisor/x86-isa";
+import { KvmError, type LogicalProcessor, REQUEST } from "../contract/index.js";
+import { supportedXcr0 } from "../cpuid/xstate.js";
 import { makeRequest } from "../requests.js";
 import type { KvmVcpu } from "../vcpu.js";
 
@@ -60,10 +62,65 @@ export function putGuestFpu(vcpu: KvmVcpu): void {
   }
 }
 
+/** Bytes of struct kvm_xsave. The XSAVE header with XSTATE_BV follows the FXSAVE image. */
+const XSAVE_BYTES = 4096;
+
+const viewOf = (image: Uint8Array): DataView => new DataView(image.buffer, image.byteOffset, image.length);
+
 /** fx_init: FCW, MXCSR as FNINIT and power-on leave them, in FXSAVE format (SDM vol. 2, "FXSAVE"). */
 export function initFpuImage(image: Uint8Array): void {
   image.fill(0);
-  const view = new DataView(image.buffer, image.byteOffset);
-  view.setUint16(0, 0x37f, true);
-  view.setUint32(24, 0x1f80, true);
+  initX87Image(image);
+  viewOf(image).setUint32(FX_IMAGE.MXCSR, MXCSR_RESET, true);
+}
+
+function initX87Image(image: Uint8Array): void {
+  image.fill(0, 0, FX_IMAGE.MXCSR);
+  image.fill(0, FX_IMAGE.ST0, FX_IMAGE.XMM0);
+  viewOf(image).setUint16(FX_IMAGE.FCW, FCW_RESET, true);
+}
+
+/** KVM_GET_FPU. */
+export function getFpu(vcpu: KvmVcpu): Uint8Array {
+  storeGuestFpu(vcpu);
+  return vcpu.arch.guestFpu.slice(0, FX_IMAGE_BYTES);
+}
+
+/** KVM_SET_FPU. */
+export function setFpu(vcpu: KvmVcpu, image: Uint8Array): void {
+  if (image.length !== FX_IMAGE_BYTES) {
+    throw new KvmError("EINVAL", "KVM_SET_FPU", `${image.length} bytes: an FXSAVE image has ${FX_IMAGE_BYTES}`);
+  }
+  storeGuestFpu(vcpu);
+  vcpu.arch.guestFpu.set(image);
+}
+
+/** KVM_GET_XSAVE. Both components are always said to be in use, which XSAVE may say of any. */
+export function getXsave(vcpu: KvmVcpu): Uint8Array {
+  storeGuestFpu(vcpu);
+  const area = new Uint8Array(XSAVE_BYTES);
+  area.set(vcpu.arch.guestFpu.subarray(0, FX_IMAGE_BYTES));
+  viewOf(area).setBigUint64(FX_IMAGE_BYTES, XCR0.X87 | XCR0.SSE, true);
+  return area;
+}
+
+/** KVM_SET_XSAVE. A component whose bit in XSTATE_BV is clear goes to its initial state. */
+export function setXsave(vcpu: KvmVcpu, area: Uint8Array): void {
+  const refuse = (why: string): never => {
+    throw new KvmError("EINVAL", "KVM_SET_XSAVE", why);
+  };
+  if (area.length !== XSAVE_BYTES) refuse(`${area.length} bytes: struct kvm_xsave has ${XSAVE_BYTES}`);
+  const view = viewOf(area);
+  const present = view.getBigUint64(FX_IMAGE_BYTES, true);
+  const allowed = supportedXcr0(vcpu.kvm) | XCR0.X87 | XCR0.SSE;
+  if ((present & ~allowed) !== 0n)
+    refuse(`XSTATE_BV is 0x${present.toString(16)}: guests may have 0x${allowed.toString(16)}`);
+  const mxcsr = view.getUint32(FX_IMAGE.MXCSR, true);
+  if ((mxcsr & ~MXCSR_MASK) !== 0)
+    refuse(`MXCSR is 0x${mxcsr.toString(16)}: it has the bits 0x${MXCSR_MASK.toString(16)}`);
+  storeGuestFpu(vcpu);
+  const { guestFpu } = vcpu.arch;
+  guestFpu.set(area.subarray(0, FX_IMAGE_BYTES));
+  if ((present & XCR0.X87) === 0n) initX87Image(guestFpu);
+  if ((present & XCR0.SSE) === 0n) guestFpu.fill(0, FX_IMAGE.XMM0, FX_IMAGE.END);
 }

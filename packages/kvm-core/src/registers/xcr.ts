@@ -1,4 +1,5 @@
-import { CR4, XCR0 } from "@tapvisor/x86-isa";
+import { CPUID, CR4, XCR0 } from "@tapvisor/x86-isa";
+import { KvmError, type Xcr } from "../contract/index.js";
 import { updateCpuid } from "../cpuid/update.js";
 import { injectGp } from "../events/exceptions.js";
 import type { KvmVcpu } from "../vcpu.js";
@@ -15,17 +16,35 @@ function validXcr0(vcpu: KvmVcpu, xcr0: bigint): boolean {
   return true;
 }
 
-/** kvm_set_xcr: true = refused, and #GP(0) is queued. */
-export function setXcr(vcpu: KvmVcpu, index: number, value: bigint): boolean {
+/** __kvm_set_xcr: true = refused. */
+function setXcrUnchecked(vcpu: KvmVcpu, index: number, value: bigint): boolean {
   const { arch } = vcpu;
-  if (vcpu.kvm.ops.get_cpl(vcpu) !== 0 || index !== 0 || !validXcr0(vcpu, value)) {
-    injectGp(vcpu, 0);
-    return true;
-  }
+  if (index !== 0 || !validXcr0(vcpu, value)) return true;
   const changed = value ^ arch.xcr0;
   arch.xcr0 = value;
   if ((changed & ~(XCR0.X87 | XCR0.SSE)) !== 0n) updateCpuid(vcpu);
   return false;
+}
+
+/** kvm_set_xcr: true = refused, and #GP(0) is queued. */
+export function setXcr(vcpu: KvmVcpu, index: number, value: bigint): boolean {
+  if (vcpu.kvm.ops.get_cpl(vcpu) === 0 && !setXcrUnchecked(vcpu, index, value)) return false;
+  injectGp(vcpu, 0);
+  return true;
+}
+
+/** KVM_GET_XCRS. */
+export function getXcrs(vcpu: KvmVcpu): readonly Xcr[] {
+  return vcpu.kvm.hostHas(CPUID.XSAVE) ? [{ index: 0, value: vcpu.arch.xcr0 }] : [];
+}
+
+/** KVM_SET_XCRS; registers other than XCR0 are passed over. */
+export function setXcrs(vcpu: KvmVcpu, xcrs: readonly Xcr[]): void {
+  const xcr0 = xcrs.find(({ index }) => index === 0);
+  if (!vcpu.kvm.hostHas(CPUID.XSAVE)) throw new KvmError("EINVAL", "KVM_SET_XCRS", "the processor has no XSAVE");
+  if (xcr0 !== undefined && setXcrUnchecked(vcpu, 0, xcr0.value)) {
+    throw new KvmError("EINVAL", "KVM_SET_XCRS", `XCR0 refuses 0x${xcr0.value.toString(16)}`);
+  }
 }
 
 /** kvm_load_guest_xcr0: the guest's XCR0 is in the processor while it runs with CR4.OSXSAVE. */

@@ -94,7 +94,7 @@ export function fakeHost({ processors = 1, pages = 256, options = {} as Partial<
       rdtsc: () => BigInt(now),
       tsc: () => now,
       writeDr: () => undefined,
-      readXcr0: () => 1n,
+      readXcr0: () => 3n,
       writeXcr0: () => undefined,
       saveFpu: () => undefined,
       loadFpu: () => undefined,
