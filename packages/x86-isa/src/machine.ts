@@ -96,8 +96,11 @@ export interface Machine {
    * machine calls {@link deliverEvent}, and knows what was in delivery when that meets a fault.
    */
   softwareInterrupt(event: InterruptEvent): void;
-  /** IRET begins in protected or IA-32e mode or ends in any mode: blocking by NMI ends. */
-  interruptReturn(): void;
+  /**
+   * IRET begins or ends: blocking by NMI ends, and does so even if the instruction faults in between (SDM vol. 3,
+   * "Handling Multiple NMIs"). One that returns to another task only ends.
+   */
+  interruptReturn(phase: "begin" | "end"): void;
   /** A task switch asked for by CALL, JMP, IRET or a task gate. */
   taskSwitch(selector: number, cause: "call" | "iret" | "jmp" | "gate", errorCode?: number): void;
   /** TR has the new task: set CR0.TS and clear the local breakpoints of DR7, which nothing intercepts. */

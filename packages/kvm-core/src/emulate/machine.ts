@@ -362,8 +362,9 @@ export class EmulatorMachine implements Machine {
     deliverEvent(this, event);
   }
 
-  interruptReturn(): void {
-    this.vcpu.kvm.ops.set_nmi_mask(this.vcpu, false);
+  interruptReturn(phase: "begin" | "end"): void {
+    // An emulated instruction that faults is executed anew, or its fault is injected.
+    if (phase === "end") this.vcpu.kvm.ops.set_nmi_mask(this.vcpu, false);
   }
 
   taskSwitch(selector: number, cause: TaskSwitch["cause"], errorCode?: number): void {

@@ -125,6 +125,7 @@ export class Interpreter implements FastPath {
   #newestTag = 0;
   #mode: ModeEntry | undefined;
   #user = false;
+  #alignmentChecked = false;
   #tagSingle = false;
   readonly #signature = new Int32Array(MODE_WORDS.length).fill(-1);
   #single = false;
@@ -334,10 +335,15 @@ export class Interpreter implements FastPath {
 
   /** Set what the interpreter looks blocks and data up by: tag of the code mode, TLB arrays of the privilege. */
   #enterMode(): void {
-    const { user, tlb } = this.#guest;
+    const { user, tlb, alignmentChecked } = this.#guest;
     const single = this.#single;
-    const unchanged = user === this.#user && single === this.#tagSingle && tlb.generation(user) === this.#tagGeneration;
+    const unchanged =
+      user === this.#user &&
+      single === this.#tagSingle &&
+      tlb.generation(user) === this.#tagGeneration &&
+      alignmentChecked === this.#alignmentChecked;
     if (!this.#signatureChanged() && unchanged) return;
+    this.#alignmentChecked = alignmentChecked;
     this.#user = user;
     this.#tagSingle = single;
     const mode = codeMode(this.#state, this.parts.feature);
@@ -360,8 +366,10 @@ export class Interpreter implements FastPath {
       this.#tags.set(key, tag);
     }
     this.#setField(ENGINE_FIELD.tag, tag);
-    this.#setField(ENGINE_FIELD.readTlb, tlb.arrayOffset(ACCESS_READ, user));
-    this.#setField(ENGINE_FIELD.writeTlb, tlb.arrayOffset(ACCESS_WRITE, user));
+    // The slow path looks at alignment.
+    const none = alignmentChecked ? tlb.emptyArrayOffset : undefined;
+    this.#setField(ENGINE_FIELD.readTlb, none ?? tlb.arrayOffset(ACCESS_READ, user));
+    this.#setField(ENGINE_FIELD.writeTlb, none ?? tlb.arrayOffset(ACCESS_WRITE, user));
   }
 
   /** Has anything changed that the code mode is made of? Remembers what it is now. */

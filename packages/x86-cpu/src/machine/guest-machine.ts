@@ -9,8 +9,10 @@ import {
   DR7_LOCAL,
   EXIT_REASON,
   GuestException,
+  INTERRUPTIBILITY,
   MSR,
   Mnemonic,
+  PIN_BASED,
   SECONDARY_EXEC,
   TASK_SWITCH_SOURCE,
   VECTOR,
@@ -77,7 +79,6 @@ const SLOT = {
 } as const;
 
 const ACTIVITY_HLT = 1;
-const BLOCKING_BY_NMI = 1 << 3;
 /** Bits of CR4 whose change drops every translation. */
 const CR4_FLUSHES = CR4.PGE | CR4.PAE | CR4.PSE | CR4.PCIDE | CR4.PKE | CR4.LA57;
 
@@ -404,10 +405,20 @@ export class GuestMachine implements Machine {
     this.parts.softwareInterrupt(event);
   }
 
-  interruptReturn(): void {
+  interruptReturn(phase: "begin" | "end"): void {
     const { state } = this;
-    state.set32(SLOT.interruptibility, state.get32(SLOT.interruptibility) & ~BLOCKING_BY_NMI);
-    this.parts.attend();
+    const nonRoot = this.#nonRoot;
+    if (phase === "end") {
+      nonRoot.nmiUnblocked = false;
+      this.parts.attend();
+      return;
+    }
+    // With NMI exiting the blocking is the host's, unless there are virtual NMIs (SDM vol. 3, "Changes to Instruction
+    // Behavior in VMX Non-Root Operation", IRET).
+    if ((nonRoot.pin & (PIN_BASED.NMI_EXITING | PIN_BASED.VIRTUAL_NMIS)) === PIN_BASED.NMI_EXITING) return;
+    const blocking = state.get32(SLOT.interruptibility);
+    nonRoot.nmiUnblocked = (blocking & INTERRUPTIBILITY.NMI) !== 0;
+    state.set32(SLOT.interruptibility, blocking & ~INTERRUPTIBILITY.NMI);
   }
 
   taskSwitch(selector: number, cause: "call" | "iret" | "jmp" | "gate", _errorCode?: number): void {

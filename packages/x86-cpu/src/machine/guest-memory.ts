@@ -1,8 +1,11 @@
 import {
+  CR0,
   GuestException,
+  RFLAGS,
   VECTOR,
   cpl,
   isCanonical,
+  slot,
   type AccessSize,
   type CpuState,
   type MemoryAccess,
@@ -21,6 +24,11 @@ import {
   type Tlb,
 } from "../paging/index.js";
 
+const SLOT_CR0 = slot("cr0");
+const SLOT_FLAGS_REST = slot("flagsRest");
+const CR0_AM = Number(CR0.AM);
+const RFLAGS_AC = Number(RFLAGS.AC);
+
 const PAGE_BYTES = 4096;
 const OFFSET_MASK = PAGE_BYTES - 1;
 const WORD_MASK = 0xffff_ffffn;
@@ -37,6 +45,7 @@ export type AccessWatcher = (linear: bigint, size: number, write: boolean) => vo
  */
 export class GuestMemory {
   #user = false;
+  #alignmentChecked = false;
   #longMode = false;
   #vpid = 0;
   #eptpLow = 0;
@@ -55,11 +64,18 @@ export class GuestMemory {
     return this.#user;
   }
 
+  /** Accesses of the program have to be aligned (SDM vol. 3, "Alignment Check Exception (#AC)"). */
+  get alignmentChecked(): boolean {
+    return this.#alignmentChecked;
+  }
+
   /** The CPL or a register that paging depends on has changed. */
   modeChanged(): void {
-    const { pager } = this;
+    const { pager, state } = this;
     pager.reload();
-    this.#user = cpl(this.state) === 3;
+    this.#user = cpl(state) === 3;
+    this.#alignmentChecked =
+      this.#user && (state.get32(SLOT_FLAGS_REST) & RFLAGS_AC) !== 0 && (state.get32(SLOT_CR0) & CR0_AM) !== 0;
     this.#longMode = pager.form === "4-level";
     this.tlb.select(this.#vpid, this.#eptpLow, this.#eptpHigh, pager.pcid, pager.controls);
   }
@@ -90,6 +106,7 @@ export class GuestMemory {
     const offset = Number(first & BigInt(OFFSET_MASK));
     const inFirst = Math.min(size, PAGE_BYTES - offset);
     const host = this.translate(first, kind, privilege);
+    if (this.#alignmentChecked) checkAlignment(first, size, access);
     if (inFirst === size) return this.#read(host, size);
     const rest = this.translate(this.#wrap(first + BigInt(inFirst)), kind, privilege);
     return this.#read(host, inFirst) | (this.#read(rest, size - inFirst) << BigInt(inFirst * 8));
@@ -103,6 +120,7 @@ export class GuestMemory {
     const inFirst = Math.min(size, PAGE_BYTES - offset);
     // Both pages are translated before either is written.
     const host = this.translate(first, ACCESS_WRITE, privilege);
+    if (this.#alignmentChecked) checkAlignment(first, size, access);
     if (inFirst === size) {
       this.#write(host, size, value);
       return;
@@ -121,6 +139,7 @@ export class GuestMemory {
       access.write || access.willWrite === true ? ACCESS_WRITE : ACCESS_READ,
       this.#privilege(access),
     );
+    if (this.#alignmentChecked) checkAlignment(first, size, access);
   }
 
   /**
@@ -241,6 +260,15 @@ export class GuestMemory {
         for (let i = 0; i < size; i++) ram.writeU8(host + i, Number((value >> BigInt(i * 8)) & 0xffn));
     }
   }
+}
+
+/** Sizes of which an unaligned access is #AC; what is larger, such as a vector, has rules of its own. */
+const CHECKED_SIZES: readonly number[] = [2, 4, 8];
+
+/** Raise #AC for an access that the program itself makes to an address that its size does not divide. */
+function checkAlignment(linear: bigint, size: number, access: MemoryAccess): void {
+  if (access.system === true || access.fetch === true || !CHECKED_SIZES.includes(size)) return;
+  if ((Number(linear & 7n) & (size - 1)) !== 0) throw new GuestException(VECTOR.AC, 0);
 }
 
 const ALL_ONES = new Uint8Array(15).fill(0xff);

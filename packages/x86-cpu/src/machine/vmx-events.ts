@@ -319,6 +319,7 @@ export class VmxEvents implements GuestEvents {
     const information =
       vector | typeField(INTR_TYPE.HARD_EXCEPTION) | (errorCode === undefined ? 0 : INTR_INFO.DELIVER_CODE);
     if (this.#intercepted(vector, errorCode ?? 0)) this.#exceptionExit(vector, errorCode, information, fault);
+    nonRoot.nmiUnblocked = false;
     if (vector === VECTOR.PF && fault.cr2 !== undefined) state.set64(SLOT.cr2, fault.cr2);
     if (vector === VECTOR.DB) this.#recordDebugConditions();
     const resumes = pushesResumeFlag(vector) || fault instanceof InstructionBreakpoint;

@@ -7,12 +7,13 @@ export const TLB_ENTRIES = 4096;
  * the page (u32), and flags (u32).
  */
 export const TLB_ENTRY_BYTES = 16;
+export const TLB_ARRAY_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES;
 const ENTRY_WORDS = TLB_ENTRY_BYTES >> 2;
 const ARRAY_WORDS = TLB_ENTRIES * ENTRY_WORDS;
 /** Arrays: read, write and fetch, first for supervisor, then for user accesses. */
 const KINDS = 3;
 const ARRAYS = 2 * KINDS;
-export const TLB_BANK_BYTES = ARRAYS * TLB_ENTRIES * TLB_ENTRY_BYTES;
+export const TLB_BANK_BYTES = ARRAYS * TLB_ARRAY_BYTES;
 
 /** Fills that are remembered, so that a flush soon after another touches no more than them. */
 const LOG_ENTRIES = 2048;
@@ -20,7 +21,7 @@ const LOG_ENTRIES = 2048;
 const LARGE_PAGES = 4096;
 
 /** A tag that no linear page has: its low bits are not zero. */
-const INVALID = 0xffff_ffff;
+export const INVALID = 0xffff_ffff;
 /** Flag of an entry: the page is global. */
 const GLOBAL = 1;
 

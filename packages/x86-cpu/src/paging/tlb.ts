@@ -1,11 +1,12 @@
 import type { AccessKind } from "./second-stage.js";
-import { TLB_BANK_BYTES, TlbBank } from "./tlb-bank.js";
+import { INVALID, TLB_ARRAY_BYTES, TLB_BANK_BYTES, TlbBank } from "./tlb-bank.js";
 
 export { TLB_ENTRIES } from "./tlb-bank.js";
 
 /** Address spaces whose translations are kept side by side. */
 const BANKS = 8;
-export const TLB_BYTES = BANKS * TLB_BANK_BYTES;
+/** The banks, and an array that never holds anything. */
+export const TLB_BYTES = BANKS * TLB_BANK_BYTES + TLB_ARRAY_BYTES;
 
 /** The translations that an invalidation is about: all, but for what the members restrict. */
 export interface TlbScope {
@@ -30,6 +31,8 @@ export interface TlbScope {
  */
 export class Tlb {
   readonly #banks: readonly TlbBank[];
+  /** Offset in the memory of an array in which no address is found: every access takes the slow path. */
+  readonly emptyArrayOffset: number;
   #bank: TlbBank;
   #selections = 0;
   #generations = 0;
@@ -49,6 +52,8 @@ export class Tlb {
     this.#banks = [first, ...rest];
     this.#bank = first;
     this.select(0, 0, 0, 0, 0);
+    this.emptyArrayOffset = base + BANKS * TLB_BANK_BYTES;
+    new Uint32Array(buffer, this.emptyArrayOffset, TLB_ARRAY_BYTES >> 2).fill(INVALID);
   }
 
   /** VPID that is in force. */

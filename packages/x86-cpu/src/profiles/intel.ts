@@ -4,7 +4,7 @@ import type { ProcessorProfile, VmxFeature, VmxProfile } from "./profile.js";
 /** What the processor implements, whoever the vendor. */
 export const COMMON_FEATURES: readonly CpuidFeatureName[] = [
   "FPU", "MMX", "FXSR", "SSE", "SSE2", "SSE3", "SSSE3", "XSAVE", "XSAVEOPT", "XSAVEC", "XGETBV_ECX1",
-  "DE", "PSE", "TSC", "MSR", "PAE", "MCE", "CX8", "APIC", "SEP", "MTRR", "PGE", "MCA", "CMOV", "PAT", "PSE36", "CLFSH",
+  "VME", "DE", "PSE", "TSC", "MSR", "PAE", "MCE", "CX8", "APIC", "SEP", "MTRR", "PGE", "MCA", "CMOV", "PAT", "PSE36", "CLFSH",
   "CMPXCHG16B", "MOVBE", "POPCNT", "RDRAND",
   "FSGSBASE", "BMI1", "SMEP", "BMI2", "ERMS", "RDSEED", "ADX", "SMAP", "CLFLUSHOPT",
   "LAHF_SAHF", "LZCNT", "PREFETCHW", "SYSCALL", "NX", "PAGE1GB", "RDTSCP", "LM", "INVARIANT_TSC",
@@ -57,6 +57,15 @@ export const SKYLAKE_SERVER_VARIANTS: readonly ProcessorProfile[] = [
     "secondaryControls",
     "trueControls",
   ]),
+  {
+    ...variant("no-vme", "without unrestricted guest and virtual-8086 extensions", ["unrestrictedGuest"]),
+    features: SKYLAKE_SERVER.features.filter((name) => name !== "VME"),
+  },
+  {
+    ...variant("umip", "with user-mode instruction prevention, as later generations have it", []),
+    features: [...SKYLAKE_SERVER.features, "UMIP"],
+  },
+  { ...variant("36-bit", "with physical addresses of 36 bits", []), physicalAddressBits: 36 },
   {
     ...SKYLAKE_SERVER,
     name: "skylake-server-vmx-locked-off",

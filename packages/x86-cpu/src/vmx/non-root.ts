@@ -1,5 +1,7 @@
 import {
   CPU_BASED,
+  EPT_VIOLATION,
+  EXIT_REASON,
   INTR_INFO,
   INTR_INFO_TYPE_SHIFT,
   INTR_TYPE,
@@ -42,6 +44,9 @@ export class NonRoot {
   /** Bits of DR6 that the #DB which is being raised has for its cause. */
   debugConditions = 0;
 
+  /** IRET is being executed and has ended blocking by NMI: an exit for what it meets says so. */
+  nmiUnblocked = false;
+
   /** The event in delivery, in the format of the IDT-vectoring information field; 0 for none. */
   delivering = 0;
   deliveringErrorCode = 0;
@@ -63,6 +68,7 @@ export class NonRoot {
     this.exitControls = words[F.VM_EXIT_CONTROLS] as number;
     this.exceptionBitmap = words[F.EXCEPTION_BITMAP] as number;
     this.delivering = 0;
+    this.nmiUnblocked = false;
     this.intercepted = false;
   }
 
@@ -107,7 +113,8 @@ export class NonRoot {
     length: number,
   ): never {
     this.#record(reason, qualification, qualificationHigh);
-    this.words[F.VM_EXIT_INTR_INFO] = information | INTR_INFO.VALID;
+    const unblocked = this.#takeNmiUnblocked() ? INTR_INFO.NMI_UNBLOCKING : 0;
+    this.words[F.VM_EXIT_INTR_INFO] = information | unblocked | INTR_INFO.VALID;
     if (errorCode !== undefined) this.words[F.VM_EXIT_INTR_ERROR_CODE] = errorCode;
     if (isSoftwareType((information >>> INTR_INFO_TYPE_SHIFT) & 7)) this.words[F.VM_EXIT_INSTRUCTION_LEN] = length;
     throw VM_EXIT;
@@ -115,13 +122,21 @@ export class NonRoot {
 
   /** Exit for an EPT violation or misconfiguration. */
   secondStage(reason: ExitReason, qualification: number, gpa: number, linearLow: number, linearHigh: number): never {
-    this.#record(reason, qualification, 0);
+    const unblocked = reason === EXIT_REASON.EPT_VIOLATION && this.#takeNmiUnblocked();
+    this.#record(reason, unblocked ? qualification | EPT_VIOLATION.NMI_UNBLOCKING : qualification, 0);
     const words = this.words;
     words[F.GUEST_PHYSICAL_ADDRESS] = gpa % 0x100000000;
     words[F.GUEST_PHYSICAL_ADDRESS + 1] = Math.floor(gpa / 0x100000000);
     words[F.GUEST_LINEAR_ADDRESS] = linearLow;
     words[F.GUEST_LINEAR_ADDRESS + 1] = linearHigh;
     throw VM_EXIT;
+  }
+
+  /** Undefined, and clear here, where an event was in delivery. */
+  #takeNmiUnblocked(): boolean {
+    const unblocked = this.nmiUnblocked && this.delivering === 0;
+    this.nmiUnblocked = false;
+    return unblocked;
   }
 
   /** The bit of `offset` in the bitmap page that the 64-bit field names; outside RAM all bits are set. */

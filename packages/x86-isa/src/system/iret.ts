@@ -19,6 +19,7 @@ import {
   isVirtual8086,
   loadRealSegment,
   setFlags,
+  usesDescriptors,
 } from "./mode.js";
 import { checkTaskDescriptor } from "./tss.js";
 
@@ -40,11 +41,14 @@ function returnFlags(size: Size, level: number, ioPrivilege: number): bigint {
 export function iret(m: Machine, i: DecodedInstruction): void {
   const s = m.state;
   const size: Size = i.operandSize === 0 ? 2 : i.operandSize;
-  if (!isProtected(s)) realReturn(m, size);
-  else if (isVirtual8086(s)) virtual8086Return(m, size);
-  else if ((s.get64(SLOT.flagsRest) & RFLAGS.NT) !== 0n) taskReturn(m);
-  else protectedReturn(m, size);
-  m.interruptReturn();
+  if (usesDescriptors(s) && (s.get64(SLOT.flagsRest) & RFLAGS.NT) !== 0n) taskReturn(m);
+  else {
+    m.interruptReturn("begin");
+    if (!isProtected(s)) realReturn(m, size);
+    else if (isVirtual8086(s)) virtual8086Return(m, size);
+    else protectedReturn(m, size);
+  }
+  m.interruptReturn("end");
 }
 
 function realReturn(m: Machine, size: Size): void {

@@ -182,8 +182,8 @@ export class TestMachine implements Machine {
   softwareInterrupt(event: InterruptEvent): void {
     deliverEvent(this, event);
   }
-  interruptReturn(): void {
-    this.log.push("iret");
+  interruptReturn(phase: "begin" | "end"): void {
+    this.log.push(`iret ${phase}`);
   }
   taskSwitch(selector: number, cause: string, errorCode?: number): void {
     this.log.push(`task ${selector.toString(16)} ${cause}${errorCode === undefined ? "" : ` ${errorCode}`}`);

@@ -194,7 +194,7 @@ describe("IRET", () => {
     expect(m.get("rsp")).toBe(0x7000n);
     expect(m.state.rflags).toBe(0x3202n);
     expect(m.state.segment("ds")).toMatchObject({ selector: 0, rights: 0x1c093 });
-    expect(m.log).toEqual(["iret"]);
+    expect(m.log).toEqual(["iret begin", "iret end"]);
   });
   it("at CPL 3 changes neither IOPL nor IF", () => {
     const m = protectedMachine(3);
