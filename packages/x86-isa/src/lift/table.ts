@@ -8,6 +8,10 @@ import { HINTS } from "./hints.js";
 import { MOVES } from "./moves.js";
 import { MULTIPLY } from "./multiply.js";
 import { SHIFTS } from "./shifts.js";
+import { MMX } from "./simd/mmx.js";
+import { SIMD_MOVE_CODES, SIMD_MOVES } from "./simd/moves.js";
+import { SIMD_OPERATIONS } from "./simd/operations.js";
+import { SIMD_SHUFFLES } from "./simd/shuffles.js";
 import { SSE_FLOAT, SSE_FLOAT_CODES } from "./sse-float.js";
 import { STACK } from "./stack.js";
 import { STRING_CODES, STRINGS } from "./strings.js";
@@ -26,9 +30,13 @@ const FAMILIES: readonly Family[] = [
   DECIMAL,
   HINTS,
   SSE_FLOAT,
+  SIMD_MOVES,
+  SIMD_OPERATIONS,
+  SIMD_SHUFFLES,
+  MMX,
 ];
 
-const CODE_FAMILIES: readonly CodeFamily[] = [STRING_CODES, SSE_FLOAT_CODES, ...X87_CODES];
+const CODE_FAMILIES: readonly CodeFamily[] = [STRING_CODES, SSE_FLOAT_CODES, SIMD_MOVE_CODES, ...X87_CODES];
 
 function index(families: readonly (Family | CodeFamily)[]): ReadonlyMap<number, Lifter> {
   const lifters = new Map<number, Lifter>();

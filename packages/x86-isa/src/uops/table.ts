@@ -9,6 +9,7 @@ import { MULTIPLY } from "./multiply.js";
 import { SHIFTS } from "./shifts.js";
 import { SSE_FLOAT } from "./sse/index.js";
 import { STRINGS } from "./strings.js";
+import { VECTORS } from "./vector/index.js";
 import { X87_ROWS } from "./x87.js";
 
 /** Every micro-operation; its number is its index here. */
@@ -23,6 +24,7 @@ export const UOPS: readonly UopDefinition[] = [
   ...BITS,
   ...STRINGS,
   ...SSE_FLOAT,
+  ...VECTORS,
   ...X87_ROWS,
 ];
 
