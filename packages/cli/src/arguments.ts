@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { MACHINE_MODELS } from "@tapvisor/devices";
 import { isOpName, OP_NAMES, unknownName, type MachineModel, type OpName } from "@tapvisor/kvm-core";
 import { PROFILES } from "@tapvisor/x86-cpu";
+import { CPUID, type CpuidFeatureName } from "@tapvisor/x86-isa";
 import { UsageError } from "./errors.js";
 
 const UNITS = { "": 1, K: 1 << 10, M: 1 << 20, G: 1 << 30 } as const;
@@ -49,27 +50,53 @@ export function parseMachine(text: string): MachineModel {
   return model;
 }
 
-/** A processor profile, and what the guest's CPUID shows instead of its own vendor. */
+/** A processor profile, and in what the guest's processor differs from it. */
 export interface CpuChoice {
   readonly profile: string;
   readonly vendor?: string;
+  readonly physicalAddressBits?: number;
+  /** Features that CPUID does not show. */
+  readonly without: readonly CpuidFeatureName[];
 }
 
 const VENDORS = ["GenuineIntel", "AuthenticAMD"] as const;
+const ADDRESS_BITS = { min: 32, max: 52 } as const;
 
-/** `skylake-server`, or `skylake-server,vendor=AuthenticAMD` as QEMU has it. */
+/** `skylake-server`, or `skylake-server,vendor=AuthenticAMD,phys-bits=36,-pcid` as QEMU has it. */
 export function parseCpu(text: string): CpuChoice {
   const [profile = "", ...properties] = text.split(",");
   if (!PROFILES.some(({ name }) => name === profile)) {
     throw new UsageError(`--cpu: no profile "${profile}"; there are: ${PROFILES.map((p) => p.name).join(", ")}`);
   }
-  let vendor: string | undefined;
+  const without: CpuidFeatureName[] = [];
+  let choice: Omit<CpuChoice, "without"> = { profile };
   for (const property of properties) {
-    const [key, value = ""] = property.split("=");
-    if (key !== "vendor") throw new UsageError(`--cpu: no property "${key ?? ""}"; there is: vendor`);
-    vendor = parseChoice("--cpu vendor", value, VENDORS);
+    const [key = "", value = ""] = property.split("=");
+    if (key.startsWith("-")) without.push(parseFeature(key.slice(1)));
+    else if (key === "vendor") choice = { ...choice, vendor: parseChoice("--cpu vendor", value, VENDORS) };
+    else if (key === "phys-bits") choice = { ...choice, physicalAddressBits: parseAddressBits(value) };
+    else throw new UsageError(`--cpu: no property "${key}"; there are: vendor, phys-bits, -FEATURE`);
   }
-  return { profile, ...(vendor === undefined ? {} : { vendor }) };
+  return { ...choice, without };
+}
+
+/** A feature of CPUID by its name, in small letters and with dashes as QEMU has it. */
+function parseFeature(text: string): CpuidFeatureName {
+  const name = text.toUpperCase().replaceAll("-", "_");
+  if (!isCpuidFeature(name)) throw new UsageError(`--cpu: CPUID has no feature "${text}"`);
+  return name;
+}
+
+function isCpuidFeature(name: string): name is CpuidFeatureName {
+  return Object.hasOwn(CPUID, name);
+}
+
+function parseAddressBits(text: string): number {
+  const bits = /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(bits >= ADDRESS_BITS.min && bits <= ADDRESS_BITS.max)) {
+    throw new UsageError(`--cpu phys-bits is "${text}": must be ${ADDRESS_BITS.min} to ${ADDRESS_BITS.max}`);
+  }
+  return bits;
 }
 
 /** One of a few words. */

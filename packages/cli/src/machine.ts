@@ -3,7 +3,8 @@ import { vmxBackend } from "@tapvisor/arch-vmx";
 import { AddressBus, STOCK_MACHINE, Uart16550 } from "@tapvisor/devices";
 import type { ArchBackend, ByteSink, HostOptions, Interceptor, MachineModel } from "@tapvisor/kvm-core";
 import { createMachine as composeMachine, defineMachine, type ComposedMachine } from "@tapvisor/sdk";
-import { createHost, PROFILES, profileNamed } from "@tapvisor/x86-cpu";
+import { createHost, PROFILES, profileNamed, type ProcessorProfile } from "@tapvisor/x86-cpu";
+import type { CpuidFeatureName } from "@tapvisor/x86-isa";
 
 /** The backends of the stock machine, in the order in which they are tried. */
 export const STOCK_BACKENDS: readonly ArchBackend[] = [vmxBackend, svmBackend];
@@ -22,6 +23,10 @@ export interface StockMachineOptions {
    * processor's own, and SYSCALL outside 64-bit mode, which is AMD's alone, is emulated all the same.
    */
   readonly cpuidVendor?: string;
+  /** Features that the guest's CPUID does not show. */
+  readonly cpuidWithout?: readonly CpuidFeatureName[];
+  /** Bits of a physical address, where they are to be other than the profile's. */
+  readonly physicalAddressBits?: number;
   /** Name of the backend; otherwise the first that supports the processor. */
   readonly backend?: string;
   /** Kernel and module parameters that differ from the defaults of Linux. */
@@ -53,7 +58,7 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
       cpus,
       host: () => {
         const host = createHost({
-          profile: profileNamed(profile),
+          profile: withAddressBits(profileNamed(profile), options.physicalAddressBits),
           ramBytes: memorySize + HOST_OVERHEAD,
           processors: cpus,
           ...(options.onMissingInstruction === undefined ? {} : { onMissingInstruction: options.onMissingInstruction }),
@@ -66,6 +71,7 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
         ...options.hostOptions,
       },
       ...(options.cpuidVendor === undefined ? {} : { cpuidVendor: options.cpuidVendor }),
+      ...(options.cpuidWithout === undefined ? {} : { cpuidWithout: options.cpuidWithout }),
       backends: STOCK_BACKENDS,
       ...(options.backend === undefined ? {} : { backend: options.backend }),
       interceptors: options.interceptors ?? [],
@@ -77,4 +83,8 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
   const uart = machine.devices.map(({ device }) => device).find((device) => device instanceof Uart16550);
   if (uart === undefined) throw new TypeError(`machine "${model.name}" has no serial port`);
   return Object.assign(machine, { uart });
+}
+
+function withAddressBits(profile: ProcessorProfile, bits: number | undefined): ProcessorProfile {
+  return bits === undefined ? profile : { ...profile, physicalAddressBits: bits };
 }

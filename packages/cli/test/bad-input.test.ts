@@ -31,7 +31,12 @@ describe("wrong usage: one line, status 2", () => {
   it("an unknown processor, with a list of what there is", () =>
     refused(["run", good, "--cpu", "z80"], /no profile "z80"; there are: skylake-server, epyc/));
   it("an unknown property or vendor of a processor", async () => {
-    await refused(["run", good, "--cpu", "skylake-server,speed=9"], /no property "speed"; there is: vendor/);
+    await refused(
+      ["run", good, "--cpu", "skylake-server,speed=9"],
+      /no property "speed"; there are: vendor, phys-bits, -FEATURE/,
+    );
+    await refused(["run", good, "--cpu", "skylake-server,-warp"], /CPUID has no feature "warp"/);
+    await refused(["run", good, "--cpu", "skylake-server,phys-bits=64"], /phys-bits is "64": must be 32 to 52/);
     await refused(["run", good, "--cpu", "skylake-server,vendor=Zilog"], /must be one of GenuineIntel, AuthenticAMD/);
   });
   it("an unknown backend, with a list of what there is", () =>

@@ -105,6 +105,20 @@ describe("what the guest gets", () => {
     expect((await tapvisor(["run", image, "--cpu", "skylake-server,vendor=AuthenticAMD"])).output).toBe("Auth");
   });
 
+  it("a processor with narrower addresses and without the features that --cpu hides", async () => {
+    const image = file(
+      "narrow",
+      kernel((a) => {
+        // The bits of a physical address, and whether there is PCID (CPUID.1:ECX[17]).
+        a.mov(eax, 0x80000008).cpuid().movzx(esi, al).shl(esi, 1);
+        a.mov(eax, 1).cpuid().shr(ecx, 17).and(ecx, 1).or(ecx, esi).mov(eax, ecx).out(0xf4, eax);
+      }),
+    );
+    const value = async (...flags: string[]) => (await tapvisor(["run", image, ...flags])).status >> 1;
+    expect(await value()).toBe((46 << 1) | 1);
+    expect(await value("--cpu", "skylake-server,phys-bits=36,-pcid")).toBe(36 << 1);
+  });
+
   it("memory beyond 2 GiB, to its last page", async () => {
     const top = 0xbfff_fff0;
     const image = file(

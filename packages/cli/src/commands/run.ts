@@ -53,7 +53,11 @@ export function runCommand(streams: CommandStreams, finish: (status: number) => 
       new Option("--memory <size>", "guest memory, as 128M or 1G").argParser(parseMemory).default(128 << 20, "128M"),
     )
     .option("--smp <n>", "virtual processors", parseCpus, 1)
-    .option("--cpu <profile>", "processor profile; after it, ,vendor=AuthenticAMD for the guest's CPUID", parseCpu)
+    .option(
+      "--cpu <profile>",
+      "processor profile; after it, separated by commas, vendor=AuthenticAMD, phys-bits=36, -pcid and the like",
+      parseCpu,
+    )
     .option("--backend <name>", backends.join(" or "), (text: string) => parseChoice("--backend", text, backends))
     .option(
       "--force-emulation-prefix",
@@ -105,6 +109,8 @@ async function run(path: string, flags: RunFlags, streams: CommandStreams): Prom
     cpus: flags.smp,
     ...(flags.cpu === undefined ? {} : { profile: flags.cpu.profile }),
     ...(flags.cpu?.vendor === undefined ? {} : { cpuidVendor: flags.cpu.vendor }),
+    ...(flags.cpu === undefined ? {} : { cpuidWithout: flags.cpu.without }),
+    ...(flags.cpu?.physicalAddressBits === undefined ? {} : { physicalAddressBits: flags.cpu.physicalAddressBits }),
     ...(flags.backend === undefined ? {} : { backend: flags.backend }),
     ...(flags.forceEmulationPrefix === undefined
       ? {}

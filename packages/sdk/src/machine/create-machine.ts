@@ -1,11 +1,12 @@
 import {
   composeCore, DEFAULT_HOST_OPTIONS, Machine, PAGE_SIZE,
-  type Attachment, type Board, type CpuidEntry, type FirmwareState,
+  type Attachment, type Board, type FirmwareState,
   type Interceptor, type InterceptorScope, type IoBus, type IrqLine, type Kvm, type PhysicalMemory,
   type PlacedDevice, type Vcpu, type Vm,
 } from "@tapvisor/kvm-core"; // prettier-ignore
 import { installImage, type GuestImage } from "../loaders/image.js";
 import { BELOW_4G_END } from "../loaders/multiboot-info.js";
+import { guestCpuid } from "./guest-cpuid.js";
 import type { MachineDefinition } from "./define-machine.js";
 
 /** A machine that was made from its definition: a core of its own, one VM, its vCPUs and devices. */
@@ -53,7 +54,7 @@ export function createMachine(definition: MachineDefinition): ComposedMachine {
     vm.setTssAddr(REAL_MODE_TSS);
     const vcpus = Array.from({ length: cpus }, (_, id) => {
       const vcpu = vm.createVcpu(id);
-      vcpu.setCpuid2(guestCpuid(kvm, id, cpus, definition.cpuidVendor));
+      vcpu.setCpuid2(guestCpuid(kvm.getSupportedCpuid(), id, definition));
       return vcpu;
     });
     const machine = new Machine({ core: kvm.core, vm, ports: definition.bus(), memory: definition.bus(), retired });
@@ -136,35 +137,4 @@ function irqLine(vm: Vm, gsi: number): IrqLine {
       vm.irqLine(gsi, level);
     },
   };
-}
-
-/** CPUID.1:ECX bits that user space adds: the core serves TSC-deadline timers, and software may know that it is a guest. */
-const TSC_DEADLINE = 1 << 24;
-const HYPERVISOR = 1 << 31;
-
-/** What the core supports, with the identity of one vCPU in it. */
-function guestCpuid(kvm: Kvm, id: number, cpus: number, vendor: string | undefined): CpuidEntry[] {
-  const name = vendor === undefined ? undefined : vendorWords(vendor);
-  return kvm.getSupportedCpuid().map((entry) => {
-    switch (entry.function) {
-      case 0:
-      case 0x8000_0000:
-        return { ...entry, ...name };
-      case 1: {
-        const ebx = ((entry.ebx & 0x0000ffff) | (cpus << 16) | (id << 24)) >>> 0;
-        return { ...entry, ebx, ecx: (entry.ecx | TSC_DEADLINE | HYPERVISOR) >>> 0 };
-      }
-      // Extended topology: the x2APIC ID.
-      case 0xb:
-        return { ...entry, edx: id };
-      default:
-        return entry;
-    }
-  });
-}
-
-/** The twelve letters of a vendor as CPUID has them, in EBX, EDX and ECX. */
-function vendorWords(vendor: string) {
-  const letters = new DataView(new TextEncoder().encode(vendor.padEnd(12, "\0")).buffer);
-  return { ebx: letters.getUint32(0, true), edx: letters.getUint32(4, true), ecx: letters.getUint32(8, true) };
 }

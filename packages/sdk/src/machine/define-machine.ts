@@ -8,6 +8,7 @@ import type {
   IoBus,
   PlacedDevice,
 } from "@tapvisor/kvm-core";
+import type { CpuidChoices } from "./guest-cpuid.js";
 
 export type { Board, PlacedDevice };
 
@@ -18,7 +19,7 @@ export interface MachineHost {
 }
 
 /** A machine as a list of its parts. */
-export interface MachineDefinition {
+export interface MachineDefinition extends CpuidChoices {
   readonly name: string;
   /** Bytes of guest memory: whole MiB. */
   readonly memorySize: number;
@@ -33,8 +34,6 @@ export interface MachineDefinition {
   /** Name of the backend to take; otherwise the first that supports the host's processor. */
   readonly backend?: string;
   readonly interceptors?: readonly Interceptor[];
-  /** Vendor that the guest's CPUID shows, twelve letters; the processor's own unless told otherwise. */
-  readonly cpuidVendor?: string;
   /** Makes the buses: one for ports, one for memory. */
   bus(): IoBus;
   devices?(board: Board): readonly PlacedDevice[];
