@@ -16,6 +16,8 @@ const PAGE = 4096;
 const CODE_PAGE = 0x8000;
 const TABLES = 0x10_000;
 const USER_PAGE = 7;
+const INT3 = 0xcc;
+const GUARD_BYTES = 32;
 
 const refuse = (): never => {
   throw new GuestException(VECTOR.UD);
@@ -33,6 +35,7 @@ export class VectorRig implements GuestEvents {
   /** An instruction that raised #UD because it has not been written. */
   missing: string | undefined;
   retiredCount = 0;
+  #budget = 1;
 
   constructor(readonly bitness: Bitness) {
     const { buffer } = this.memory.memory;
@@ -107,6 +110,40 @@ export class VectorRig implements GuestEvents {
     this.retiredCount = 0;
   }
 
+  /** A sequence of instructions, with INT3 behind it. */
+  setUpSequence(c: Case, origin: Origin): void {
+    this.setUp(c, origin);
+    setUpState(this.state, c, this.bitness, origin, "sequence");
+    this.state.set64(slot("cr3"), BigInt(TABLES));
+    this.guest.modeChanged();
+    const at = CODE_PAGE + CODE_OFFSET;
+    this.memory.ram
+      .view(at, c.bytes.length + GUARD_BYTES)
+      .fill(INT3)
+      .set(c.bytes);
+    this.memory.ram.written(at, c.bytes.length + GUARD_BYTES);
+  }
+
+  /**
+   * Execute a sequence to its end, or to a fault.
+   *
+   * @param limit instructions after which it counts as lost
+   */
+  executeSequence(limit: number): void {
+    while (this.fault === undefined && this.retiredCount < limit) {
+      this.#budget = limit - this.retiredCount;
+      this.interpreter.run(this.#budget);
+    }
+    this.#budget = 1;
+  }
+
+  /** What the sequence ended with; the INT3 behind it is its end. */
+  sequenceOutcome(c: Case): Outcome {
+    const end = startIp(this.bitness) + BigInt(c.bytes.length);
+    if (this.fault !== undefined && this.state.get64(RIP) === end) this.fault = undefined;
+    return this.outcome(c);
+  }
+
   /** Execute one instruction, a repeated one to its end. */
   executeOne(): void {
     const start = startIp(this.bitness);
@@ -122,7 +159,7 @@ export class VectorRig implements GuestEvents {
   // --- GuestEvents
 
   budget(): number {
-    return 1;
+    return this.#budget;
   }
   retired(instructions: number): void {
     this.retiredCount += instructions;

@@ -11,6 +11,8 @@ export {
   DecoderError,
   DecoderOptions,
   Encoder,
+  Formatter,
+  FormatterSyntax,
   Instruction,
   MemorySize,
   MemorySizeExt,

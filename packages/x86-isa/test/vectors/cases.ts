@@ -28,7 +28,7 @@ const seedOf = (form: Form, index: number): number => {
 };
 
 /** What the generator asks of a `Code`. */
-interface Shape {
+export interface Shape {
   readonly mnemonic: string;
   readonly kinds: readonly Kind[];
   readonly lockable: boolean;
@@ -40,7 +40,7 @@ interface Shape {
 
 const shapes = new Map<number, Shape>();
 
-function shapeOf(code: number): Shape {
+export function shapeOf(code: number): Shape {
   let shape = shapes.get(code);
   if (shape === undefined) {
     const opCode = CodeExt.opCode(code);
@@ -69,7 +69,8 @@ function addressSizeOf(rng: Rng, form: Form): 2 | 4 | 8 {
 
 const encoders = new Map<number, Encoder>();
 
-function encode(d: Draft): Uint8Array | undefined {
+/** The bytes of a draft's instruction; undefined if there is no such instruction. */
+export function encode(d: Draft): Uint8Array | undefined {
   const { bitness } = d.form;
   let encoder = encoders.get(bitness);
   if (encoder === undefined) {

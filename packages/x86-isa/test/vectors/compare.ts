@@ -1,4 +1,5 @@
 import { Code, Instruction } from "../../src/decode/iced.js";
+import type { Bitness } from "../../src/index.js";
 import type { Case } from "./layout.js";
 import type { Form } from "./forms.js";
 import { FX, FX_BYTES } from "./fxsave.js";
@@ -73,22 +74,27 @@ const OPEN_IN_FX: readonly (readonly [from: number, to: number])[] = [
   ...Array.from({ length: 8 }, (_, n) => [FX.ST0 + n * 16 + 10, FX.ST0 + n * 16 + 16] as const),
 ];
 
-function comparedFx(form: Form, fx: Uint8Array): Uint8Array {
+function comparedFx(bitness: Bitness, fx: Uint8Array): Uint8Array {
   const image = fx.slice();
   for (const [from, to] of OPEN_IN_FX) image.fill(0, from, to);
-  if (form.bitness !== 64) image.fill(0, FX.XMM0 + gprCount(form.bitness) * 16);
+  if (bitness !== 64) image.fill(0, FX.XMM0 + gprCount(bitness) * 16);
   return image;
 }
 
 /** The part of an outcome that the architecture settles: the rest is made zero, or left out. */
 export function compared(form: Form, c: Case, o: Outcome): Outcome {
+  return comparedState(form.bitness, c, o, undefinedAfter(form, c));
+}
+
+/** The same for any code that leaves flags undefined at its end. */
+export function comparedState(bitness: Bitness, c: Case, o: Outcome, undefinedFlags: number): Outcome {
   const { open } = c;
   return {
     vector: o.vector,
-    flags: o.vector === undefined ? o.flags & ~undefinedAfter(form, c) : 0,
+    flags: o.vector === undefined ? o.flags & ~undefinedFlags : 0,
     ip: o.ip,
     gprs: o.gprs,
-    fx: comparedFx(form, o.fx),
+    fx: comparedFx(bitness, o.fx),
     memory:
       open === undefined
         ? o.memory

@@ -12,12 +12,13 @@ import {
 } from "../../src/index.js";
 import { CODE, DATA_END, DATA_START, WINDOW, type Case } from "./layout.js";
 import { loadFx, saveFx } from "./fxsave.js";
-import { gprCount, startIp, type Origin, type Outcome } from "./program.js";
+import { gprCount, startIp, type Kind, type Origin, type Outcome } from "./program.js";
 
 const PAGE_FAULT = 14;
 const STACK_FAULT = 12;
 const GENERAL_PROTECTION = 13;
-const TF_IF = 0x302n;
+const TF = 0x100n;
+const IF = 0x202n;
 const KEPT_FLAGS = 0xcd5n;
 
 const RIP = slot("rip");
@@ -106,20 +107,20 @@ export class VectorMachine implements Machine {
   modeChanged = (): void => undefined;
 
   /** State and memory of a case. */
-  setUp(c: Case, bitness: Bitness, origin: Origin): void {
-    setUpState(this.state, c, bitness, origin);
+  setUp(c: Case, bitness: Bitness, origin: Origin, kind: Kind = "stepped"): void {
+    setUpState(this.state, c, bitness, origin, kind);
     this.memory.fill(0);
     this.memory.set(c.memory, WINDOW - DATA_START);
   }
 }
 
 /** The state of a case, as the operating system that ran the recorder has it for a user program. */
-export function setUpState(state: CpuState, c: Case, bitness: Bitness, origin: Origin): void {
+export function setUpState(state: CpuState, c: Case, bitness: Bitness, origin: Origin, kind: Kind = "stepped"): void {
   new Uint8Array(state.buffer, state.base, STATE_BYTES).fill(0);
   c.gprs.forEach((value, i) => {
     state.setGpr(i, value);
   });
-  state.rflags = BigInt(c.flags) | TF_IF;
+  state.rflags = BigInt(c.flags) | IF | (kind === "stepped" ? TF : 0n);
   state.set64(RIP, startIp(bitness));
   state.set64(CR0, 0x8000_0033n);
   state.set64(CR4, USER_CR4 | (bitness === 64 ? 0x20n : 0n));

@@ -19,12 +19,23 @@ export interface Draft {
   readonly alignment: number;
   /** Linear address of the operand in memory, once it is chosen. */
   address?: number;
+  /** General registers that hold addresses for later instructions, and are next to never an operand. */
+  readonly pinned?: ReadonlySet<number>;
+  /** Chooses the address expression of operand `n`, where registers cannot be set for it. */
+  readonly setMemory?: (d: Draft, n: number) => void;
 }
 
 export const registerCount = (form: Form): number => (form.bitness === 64 ? 16 : 8);
 
 /** A register operand of some width; in 64-bit code any of sixteen, and the byte registers of both kinds. */
 export function pickRegister(d: Draft, size: 1 | 2 | 4 | 8): Register {
+  for (;;) {
+    const register = anyRegister(d, size);
+    if (d.pinned?.has(generalRegister(register)?.index ?? 0) !== true || d.rng.chance(1, 200)) return register;
+  }
+}
+
+function anyRegister(d: Draft, size: 1 | 2 | 4 | 8): Register {
   const { rng, form } = d;
   const low = rng.chance(1, 2);
   const n = rng.below(low ? 4 : registerCount(form));
@@ -341,6 +352,6 @@ export function setOperand(d: Draft, n: number, kind: number): void {
       );
       return;
     default:
-      setMemory(d, n);
+      (d.setMemory ?? setMemory)(d, n);
   }
 }
