@@ -13,7 +13,7 @@ import {
 import type { UopDefinition, UopEmitter, UopValues } from "../definition.js";
 import { pushInexact, type Rounded } from "./exactness.js";
 import { compute, setElements, SHAPES, split, VECTORS, type Lane, type Shape } from "./lanes.js";
-import { expect, expectPlainRounding, noteInexact, Numbers, quickly } from "./numbers.js";
+import { Numbers, PLAIN_ROUNDING, quickly, settle } from "./numbers.js";
 
 type Binary = (c: FloatContext, format: FloatFormat, x: FloatValue, y: FloatValue) => bigint;
 
@@ -35,8 +35,8 @@ const pairs = (shape: Shape, operations: readonly Binary[], xs: readonly bigint[
 const elements = ({ bits, count }: Shape, value: bigint): bigint[] => split(value, bits, count);
 
 /**
- * The quick way of an operation: operands ordinary, the result normal and not at the lower end of the normal numbers, or
- * a zero that no underflow has made.
+ * The quick way of an operation: no operand is denormal and the result is normal, or a zero that no underflow has made. Then
+ * there is no exception but that of the inexact result, for other operands show in the result.
  *
  * @param operands sets locals x and y
  */
@@ -49,37 +49,30 @@ function emitRounded(
   const n = new Numbers(e, shape);
   const { w } = e;
   const [x, y, r] = [n.local(0), n.local(1), n.local(2)];
+  const zeros = {
+    add: undefined,
+    sub: undefined,
+    sqrt: undefined,
+    mul: () => {
+      n.isZero(x);
+      n.isZero(y);
+      n.or();
+    },
+    div: () => n.isZero(x),
+  } as const;
   quickly(e, (slow) => {
-    expectPlainRounding(e, slow);
     operands(n, x, y);
-    if (operation !== "sqrt") n.isOrdinary(x);
-    n.isOrdinary(y);
-    if (operation !== "sqrt") n.and();
-    n.all();
-    expect(e, slow);
-    if (operation !== "sqrt") w.get(x);
+    if (operation === "sqrt") {
+      n.expectComparable(slow, y);
+    } else {
+      n.expectComparable(slow, x, y);
+      w.get(x);
+    }
     w.get(y);
     n.op(operation);
     w.set(r);
-    n.isNormal(r, "gt");
-    n.isZero(r);
-    switch (operation) {
-      case "mul":
-        n.isZero(x);
-        n.isZero(y);
-        n.or();
-        n.and();
-        break;
-      case "div":
-        n.isZero(x);
-        n.and();
-        break;
-      default:
-    }
-    n.or();
-    n.all();
-    expect(e, slow);
-    noteInexact(e, () => {
+    n.expectResult(slow, r, zeros[operation]);
+    settle(e, PLAIN_ROUNDING, slow, () => {
       w.i32(0);
       n.each([x, y, r], (scalar, [one, other, result]) => {
         pushInexact(scalar, e, operation, [one as number, other as number, result as number], slow);
@@ -160,11 +153,7 @@ function emitExtreme(e: UopEmitter, shape: Shape, which: "min" | "max"): void {
     w.set(x);
     n.push("b");
     w.set(y);
-    n.isComparable(x);
-    n.isComparable(y);
-    n.and();
-    n.all();
-    expect(e, slow);
+    n.expectComparable(slow, x, y);
     w.get(x);
     w.get(y);
     w.get(x);

@@ -1,7 +1,7 @@
 import { compare, unpack, type Relation } from "../../float/index.js";
 import type { UopDefinition } from "../definition.js";
 import { compute, SCALARS, setElements, SHAPES, split } from "./lanes.js";
-import { expect, Numbers, quickly } from "./numbers.js";
+import { Numbers, quickly } from "./numbers.js";
 
 /** The predicates of CMPPD by their number (SDM vol. 2, "CMPPD"). */
 const PREDICATES: readonly {
@@ -44,11 +44,7 @@ for (const shape of SHAPES) {
           w.set(x);
           n.push("b");
           w.set(y);
-          n.isComparable(x);
-          n.isComparable(y);
-          n.and();
-          n.all();
-          expect(e, slow);
+          n.expectComparable(slow, x, y);
           const pushMask = (): void => {
             const operation = ORDERED[number];
             if (operation === undefined) {
@@ -123,10 +119,7 @@ for (const shape of SCALARS) {
           w.set(x);
           n.push("b");
           w.set(y);
-          n.isComparable(x);
-          n.isComparable(y);
-          n.and();
-          expect(e, slow);
+          n.expectComparable(slow, x, y);
           e.set("flagResult", () => {
             w.get(x);
             w.get(y);

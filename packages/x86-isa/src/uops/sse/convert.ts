@@ -12,7 +12,7 @@ import {
 import type { PlainOp } from "../../wasm/opcodes.js";
 import type { UopDefinition, UopEmitter } from "../definition.js";
 import { compute, join, setElements, SHAPES, split, type Lane, type Shape } from "./lanes.js";
-import { expect, expectInexactMasked, expectPlainRounding, noteInexact, Numbers, quickly } from "./numbers.js";
+import { INEXACT_MASKED, Numbers, PLAIN_ROUNDING, quickly, settle } from "./numbers.js";
 
 const shapeOf = (suffix: Shape["suffix"]): Shape => {
   const shape = SHAPES.find((each) => each.suffix === suffix);
@@ -63,8 +63,7 @@ for (const shape of [SS, SD]) {
           w.op(suffix === "ss" ? "f32.convert_i64_s" : "f64.convert_i64_s");
           w.set(r);
           if (!alwaysExact) {
-            expectPlainRounding(e, slow);
-            noteInexact(e, () => {
+            settle(e, PLAIN_ROUNDING, slow, () => {
               const most = 1n << BigInt(format.precision);
               w.get(integer);
               w.i64(most);
@@ -100,7 +99,7 @@ for (const shape of [SS, SD]) {
   }
 }
 
-/** Check the rounding mode of a conversion to integers, and round local x into r. */
+/** Round local x to integers in local r. */
 function roundToInteger(n: Numbers, e: UopEmitter, truncate: boolean, [x, r]: readonly [number, number]): void {
   const prefix = ({ ss: "f32", sd: "f64", ps: "f32x4", pd: "f64x2" } as const)[n.shape.suffix];
   e.w.get(x);
@@ -113,16 +112,11 @@ function emitToInteger(e: UopEmitter, shape: Shape, bits: 32 | 64, truncate: boo
   const { w } = e;
   const [x, r] = [n.local(0), n.local(1)];
   quickly(e, (slow) => {
-    if (truncate) expectInexactMasked(e, slow);
-    else expectPlainRounding(e, slow);
     n.push("b");
     w.set(x);
-    n.isNormal(x, "ge", INTEGER_RANGE[bits]);
-    n.isZero(x);
-    n.or();
-    expect(e, slow);
+    n.expectRange(slow, x, INTEGER_RANGE[bits]);
     roundToInteger(n, e, truncate, [x, r]);
-    noteInexact(e, () => {
+    settle(e, truncate ? INEXACT_MASKED : PLAIN_ROUNDING, slow, () => {
       w.get(x);
       w.get(r);
       n.op("ne");
@@ -162,8 +156,7 @@ between("cvtsssd", SS, SD, 1, (e) => {
   quickly(e, (slow) => {
     from.push("b");
     w.set(x);
-    from.isOrdinary(x);
-    expect(e, slow);
+    from.expectOrdinary(slow, x);
     w.get(x);
     w.op("f64.promote_f32");
     w.set(r);
@@ -176,17 +169,13 @@ between("cvtsdss", SD, SS, 1, (e) => {
   const { w } = e;
   const [x, r] = [from.local(0), to.local(1)];
   quickly(e, (slow) => {
-    expectPlainRounding(e, slow);
     from.push("b");
     w.set(x);
-    from.isNormal(x, "ge", SINGLE_RANGE);
-    from.isZero(x);
-    from.or();
-    expect(e, slow);
+    from.expectRange(slow, x, SINGLE_RANGE);
     w.get(x);
     w.op("f32.demote_f64");
     w.set(r);
-    noteInexact(e, () => {
+    settle(e, PLAIN_ROUNDING, slow, () => {
       w.get(r);
       w.op("f64.promote_f32");
       w.get(x);
@@ -210,9 +199,7 @@ between("cvtpspd", PS, PD, 2, (e) => {
   quickly(e, (slow) => {
     pushLowHalf(e);
     w.set(x);
-    n.isOrdinary(x);
-    n.all();
-    expect(e, slow);
+    n.expectOrdinary(slow, x);
     e.setVD(() => {
       w.get(x);
       w.op("f64x2.promote_low_f32x4");
@@ -225,18 +212,13 @@ between("cvtpdps", PD, PS, 2, (e) => {
   const { w } = e;
   const [x, r] = [n.local(0), n.local(1)];
   quickly(e, (slow) => {
-    expectPlainRounding(e, slow);
     n.push("b");
     w.set(x);
-    n.isNormal(x, "ge", SINGLE_RANGE);
-    n.isZero(x);
-    n.or();
-    n.all();
-    expect(e, slow);
+    n.expectRange(slow, x, SINGLE_RANGE);
     w.get(x);
     w.op("f32x4.demote_f64x2_zero");
     w.set(r);
-    noteInexact(e, () => {
+    settle(e, PLAIN_ROUNDING, slow, () => {
       w.get(r);
       w.op("f64x2.promote_low_f32x4");
       w.get(x);
@@ -272,11 +254,10 @@ for (const count of [2, 4] as const) {
       const { w } = e;
       const x = e.v128(0);
       quickly(e, (slow) => {
-        expectPlainRounding(e, slow);
         if (count === 4) e.vb();
         else pushLowHalf(e);
         w.set(x);
-        noteInexact(e, () => {
+        settle(e, PLAIN_ROUNDING, slow, () => {
           // Integers of up to 24 bits are exact, and those that are longer may be.
           w.get(x);
           w.op("i32x4.abs");
@@ -318,18 +299,12 @@ function packedToInteger(name: string, shape: Shape, truncate: boolean, low: boo
       const { w } = e;
       const [x, r] = [n.local(0), n.local(1)];
       quickly(e, (slow) => {
-        if (truncate) expectInexactMasked(e, slow);
-        else expectPlainRounding(e, slow);
         if (low) pushLowHalf(e);
         else n.push("b");
         w.set(x);
-        n.isNormal(x, "ge", INTEGER_RANGE[32]);
-        n.isZero(x);
-        n.or();
-        n.all();
-        expect(e, slow);
+        n.expectRange(slow, x, INTEGER_RANGE[32]);
         roundToInteger(n, e, truncate, [x, r]);
-        noteInexact(e, () => {
+        settle(e, truncate ? INEXACT_MASKED : PLAIN_ROUNDING, slow, () => {
           w.get(x);
           w.get(r);
           n.op("ne");

@@ -38,31 +38,33 @@ export function expect(e: UopEmitter, slow: Label): void {
   e.w.brIf(slow);
 }
 
-/** Go on only while results are rounded to nearest with nothing flushed, and an inexact result is masked. */
-export function expectPlainRounding(e: UopEmitter, slow: Label): void {
-  e.get32("mxcsr");
-  e.w.i32(ROUNDING_FTZ_DAZ | PRECISION_MASK);
-  e.w.op("i32.and");
-  e.w.i32(PRECISION_MASK);
-  e.w.op("i32.ne");
-  e.w.brIf(slow);
-}
+/** What MXCSR has to say for a row's quick way. */
+export const PLAIN_ROUNDING = ROUNDING_FTZ_DAZ | PRECISION_MASK;
+export const INEXACT_MASKED = PRECISION_MASK;
 
-/** Go on only while an inexact result is masked. */
-export function expectInexactMasked(e: UopEmitter, slow: Label): void {
-  e.get32("mxcsr");
-  e.w.i32(PRECISION_MASK);
-  e.w.op("i32.and");
-  expect(e, slow);
-}
-
-/** Set PE if the i32 that `inexact` pushes is true. It is not asked once PE is set. */
-export function noteInexact(e: UopEmitter, inexact: () => void): void {
+/**
+ * Go on only while MXCSR rounds to nearest and flushes nothing, where `which` says that this matters, and masks an inexact
+ * result. Set PE if the i32 that `inexact` pushes is true; once PE is set, it is not asked.
+ */
+export function settle(
+  e: UopEmitter,
+  which: typeof PLAIN_ROUNDING | typeof INEXACT_MASKED,
+  slow: Label,
+  inexact: () => void,
+): void {
   const { w } = e;
   e.get32("mxcsr");
-  w.i32(PRECISION_FLAG);
-  w.op("i32.and", "i32.eqz");
+  w.i32(which | PRECISION_FLAG);
+  w.op("i32.and");
+  w.i32(PRECISION_MASK | PRECISION_FLAG);
+  w.op("i32.ne");
   w.if(() => {
+    e.get32("mxcsr");
+    w.i32(which);
+    w.op("i32.and");
+    w.i32(PRECISION_MASK);
+    w.op("i32.ne");
+    w.brIf(slow);
     inexact();
     w.if(() =>
       e.set32("mxcsr", () => {
@@ -144,6 +146,14 @@ export class Numbers {
     });
   }
 
+  /** Push the condition that a local is zero. */
+  isZero(local: number): void {
+    this.e.w.get(local);
+    this.constant(0);
+    this.op("eq");
+  }
+
+  /** Join the two masks on the stack. */
   and(): void {
     this.e.w.op(this.packed ? "v128.and" : "i32.and");
   }
@@ -152,48 +162,127 @@ export class Numbers {
     this.e.w.op(this.packed ? "v128.or" : "i32.or");
   }
 
-  /** Does the condition on the stack hold for every number? */
-  all(): void {
-    if (this.packed) this.e.w.op(this.shape.bits === 32 ? "i32x4.all_true" : "i64x2.all_true");
-  }
-
-  /** Push the condition that a local is zero. */
-  isZero(local: number): void {
+  #abs(local: number): void {
     this.e.w.get(local);
-    this.constant(0);
-    this.op("eq");
+    this.op("abs");
   }
 
-  /** Push the condition that a local is normal and in a range of magnitudes, by default that of all normal numbers. */
-  isNormal(
-    local: number,
-    comparison: "ge" | "gt" = "ge",
-    { least, greatest }: { least: number; greatest: number } = RANGE[this.shape.bits],
-  ): void {
+  /** Push the bits of a scalar local without the sign, shifted to the left by one. */
+  #doubled(local: number): void {
     const { w } = this.e;
     w.get(local);
-    this.op("abs");
+    if (this.shape.bits === 32) {
+      w.op("i32.reinterpret_f32");
+      w.i32(1);
+      w.op("i32.shl");
+      return;
+    }
+    w.op("i64.reinterpret_f64");
+    w.i64(1n);
+    w.op("i64.shl");
+  }
+
+  /**
+   * Branch to `slow` unless a scalar local's magnitude is in the range from the lowest number of one biased exponent to
+   * the lowest of another, inclusively, or it is zero and `zero` has nothing against that.
+   */
+  #expectExponent(local: number, slow: Label, first: number, last: number, zero?: () => void): void {
+    const { w } = this.e;
+    const step = this.shape.bits === 32 ? 24 : 53;
+    this.#doubled(local);
+    if (this.shape.bits === 32) {
+      w.i32((first << step) | 0);
+      w.op("i32.sub");
+      w.i32(((last - first) << step) | 0);
+      w.op("i32.gt_u");
+    } else {
+      w.i64(BigInt(first) << BigInt(step));
+      w.op("i64.sub");
+      w.i64(BigInt.asIntN(64, BigInt(last - first) << BigInt(step)));
+      w.op("i64.gt_u");
+    }
+    w.if(() => {
+      this.#doubled(local);
+      w.op(this.shape.bits === 32 ? "i32.eqz" : "i64.eqz");
+      expect(this.e, slow);
+      zero?.();
+    });
+  }
+
+  /** Go on only with numbers that are neither denormal nor NaNs: they can be compared without an exception. */
+  expectComparable(slow: Label, ...locals: readonly number[]): void {
+    const { w } = this.e;
+    const { least } = RANGE[this.shape.bits];
+    if (!this.packed) {
+      // Infinity has the lowest encoding of its exponent: what is above is a NaN.
+      for (const local of locals) this.#expectExponent(local, slow, 1, this.shape.bits === 32 ? 255 : 2047);
+      return;
+    }
+    for (const [i, local] of locals.entries()) {
+      this.#abs(local);
+      this.constant(least);
+      this.op("ge");
+      this.isZero(local);
+      this.or();
+      if (i > 0) this.and();
+    }
+    w.op(this.shape.bits === 32 ? "i32x4.all_true" : "i64x2.all_true");
+    expect(this.e, slow);
+  }
+
+  /**
+   * Go on only with results that are normal, and not at the lower end of the normal numbers, where a tiny result may have
+   * been rounded up; or with zeros where the mask that `zeroIsExact` pushes says that no underflow has made them.
+   */
+  expectResult(slow: Label, local: number, zeroIsExact: (() => void) | undefined): void {
+    const { w } = this.e;
+    const { least, greatest } = RANGE[this.shape.bits];
+    if (!this.packed) {
+      const zero = (): void => {
+        zeroIsExact?.();
+        expect(this.e, slow);
+      };
+      // Of the highest exponent the lowest number alone passes: few numbers are as great, and infinity must not.
+      const last = this.shape.bits === 32 ? 254 : 2046;
+      this.#expectExponent(local, slow, 2, last, zeroIsExact === undefined ? undefined : zero);
+      return;
+    }
+    this.#abs(local);
     this.constant(least);
-    this.op(comparison);
-    w.get(local);
-    this.op("abs");
+    this.op("gt");
+    this.#abs(local);
     this.constant(greatest);
     this.op("le");
     this.and();
+    this.isZero(local);
+    if (zeroIsExact !== undefined) {
+      zeroIsExact();
+      this.and();
+    }
+    this.or();
+    w.op(this.shape.bits === 32 ? "i32x4.all_true" : "i64x2.all_true");
+    expect(this.e, slow);
   }
 
-  /** Push the condition that a local is normal or zero: not denormal, infinite or a NaN. */
-  isOrdinary(local: number): void {
-    this.isNormal(local);
+  /** Go on only with zeros and numbers of a range of magnitudes. */
+  expectRange(slow: Label, local: number, { least, greatest }: { least: number; greatest: number }): void {
+    const { w } = this.e;
+    this.#abs(local);
+    this.constant(least);
+    this.op("ge");
+    this.#abs(local);
+    this.constant(greatest);
+    this.op("le");
+    this.and();
     this.isZero(local);
     this.or();
+    if (this.packed) w.op(this.shape.bits === 32 ? "i32x4.all_true" : "i64x2.all_true");
+    expect(this.e, slow);
   }
 
-  /** Push the condition that a local is neither denormal nor a NaN, so that it can be compared without an exception. */
-  isComparable(local: number): void {
-    this.isNormal(local, "ge", { least: RANGE[this.shape.bits].least, greatest: Infinity });
-    this.isZero(local);
-    this.or();
+  /** The same with all normal numbers. */
+  expectOrdinary(slow: Label, local: number): void {
+    this.expectRange(slow, local, RANGE[this.shape.bits]);
   }
 
   /** Put each number of the shape into a scalar local, one after another: `body` is run over each of them. */
