@@ -10,6 +10,7 @@ const BREAKPOINTS_ENABLED = 0xffn;
 /** R/W and LEN of breakpoint 0: four bits, 0 for the execution of an instruction. */
 const KIND_SHIFT = 16;
 const KIND_BITS = 4;
+const TF = Number(RFLAGS.TF);
 
 /** kvm_vcpu_check_hw_bp for instructions: B0 to B3 of DR6. */
 function breakpointsAt(linear: bigint, dr7: bigint, addresses: BigUint64Array): bigint {
@@ -58,8 +59,8 @@ export function updateShadow(vcpu: KvmVcpu, interruptibility: number): void {
 }
 
 /** Whether the instruction ends with a single-step trap, by TF before it and after. */
-export function stepsInto(mnemonic: number, before: bigint, after: bigint): boolean {
-  return ((trapsByFinalFlags(mnemonic) ? after : before) & RFLAGS.TF) !== 0n;
+export function stepsInto(mnemonic: number, before: number, after: number): boolean {
+  return ((trapsByFinalFlags(mnemonic) ? after : before) & TF) !== 0;
 }
 
 /**

@@ -1,59 +1,55 @@
-import { type CodeMode, type DecodedInstruction, type LiftedBlock, decode, liftInstruction } from "@tapvisor/x86-isa";
+import {
+  type CodeMode, type DecodedInstruction, type LiftedBlock, codeInfo, decode, liftInstruction,
+} from "@tapvisor/x86-isa"; // prettier-ignore
 
 export interface Decoded {
   readonly instruction: DecodedInstruction;
   readonly block: LiftedBlock;
+  readonly bytes: Uint8Array;
+  /** The instruction works on the registers of x87, MMX or SSE. */
+  readonly fpu: boolean;
 }
 
 interface Entry extends Decoded {
-  readonly bytes: Uint8Array;
-  readonly mode: CodeMode;
+  readonly mode: number;
 }
 
 /** A driver's loop touches its device from a few instructions: a power of two that holds them. */
 const ENTRIES = 64;
 
-/** Instructions that were decoded lately, by their place. The bytes are compared, so nothing has to be invalidated. */
+/**
+ * Instructions that were decoded lately, by their place and mode. Whoever takes one compares its bytes with what is in
+ * memory, so nothing has to be invalidated.
+ */
 export class DecodeCache {
   readonly #entries: (Entry | undefined)[] = [];
 
-  /** The instruction at the start of `bytes`, or undefined where there is none. */
-  decode(bytes: Uint8Array, ip: bigint, mode: CodeMode): Decoded | undefined {
-    const index = Number(ip & BigInt(ENTRIES - 1));
-    const known = this.#entries[index];
-    if (
-      known !== undefined &&
-      known.instruction.ip === ip &&
-      sameMode(known.mode, mode) &&
-      startsWith(bytes, known.bytes)
-    ) {
-      return known;
-    }
-    const result = decode(bytes, ip, mode.bitness);
+  /** @param mode a number that tells the code mode from all others */
+  find(ip: bigint, mode: number): Decoded | undefined {
+    const entry = this.#entries[indexOf(ip)];
+    return entry !== undefined && entry.mode === mode && entry.instruction.ip === ip ? entry : undefined;
+  }
+
+  /** Decode the instruction at the start of `bytes`, or undefined where there is none. */
+  decode(bytes: Uint8Array, ip: bigint, mode: number, codeMode: CodeMode): Decoded | undefined {
+    const result = decode(bytes, ip, codeMode.bitness);
     if (result.kind !== "instruction") return undefined;
     const { instruction } = result;
     const entry = {
       instruction,
-      block: liftInstruction(instruction, mode),
+      block: liftInstruction(instruction, codeMode),
       bytes: bytes.slice(0, instruction.length),
+      fpu: usesFpu(instruction.code),
       mode,
     };
-    this.#entries[index] = entry;
+    this.#entries[indexOf(ip)] = entry;
     return entry;
   }
 }
 
-function sameMode(a: CodeMode, b: CodeMode): boolean {
-  return (
-    a.bitness === b.bitness &&
-    a.stackBytes === b.stackBytes &&
-    a.virtual8086 === b.virtual8086 &&
-    a.protectedMode === b.protectedMode
-  );
-}
+const indexOf = (ip: bigint): number => Number(ip & BigInt(ENTRIES - 1));
 
-function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
-  if (bytes.length < prefix.length) return false;
-  for (let i = 0; i < prefix.length; i++) if (bytes[i] !== prefix[i]) return false;
-  return true;
+function usesFpu(code: number): boolean {
+  const { extension, features } = codeInfo(code);
+  return extension !== undefined || features.some((name) => /^(FXSR|XSAVE|SSE)/.test(name));
 }

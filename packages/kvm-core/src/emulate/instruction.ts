@@ -13,28 +13,24 @@ import type { Decoded } from "./decoded.js";
 import { flushWrites } from "./device-writes.js";
 import { decodeAt } from "./fetch.js";
 import { skipForcePrefix } from "./forced.js";
+import { loadFpuState, storeFpuState } from "./fpu.js";
 import { vcpuHalt } from "./hypercall.js";
 import { enterTask } from "./new-task.js";
-import { INTERRUPTIBILITY_AT, loadRest, loadSegment, loadState, type Snapshot, storeState } from "./registers.js";
+import { INTERRUPTIBILITY_AT, loadRest, loadSegment, loadState, storeState } from "./registers.js";
 import { CannotEmulate, type CompletedRead, DeviceReadNeeded, type EmulationState } from "./state.js";
 
 const RIP = slot("rip");
+const RF = Number(RFLAGS.RF);
 const HYPERCALL_BYTES = 3;
 
-const FS = 4;
-const GS = 5;
-
 /** Load what the instruction needs besides what all do. */
-function loadNeeded(vcpu: KvmVcpu, { instruction, block }: Decoded, before: Snapshot): void {
-  const { state } = vcpu.emulator;
-  if (instruction.bitness !== 64 || block.system) {
-    loadRest(vcpu, state, before);
-    return;
+function loadNeeded(vcpu: KvmVcpu, { instruction, block, fpu }: Decoded): void {
+  if (block.system) {
+    loadRest(vcpu);
+  } else {
+    for (const operand of instruction.operands) if (operand.kind === "memory") loadSegment(vcpu, operand.segment);
   }
-  // In 64-bit mode no other segment has a base or a limit.
-  const segment = instruction.memory?.segment;
-  if (segment === FS) loadSegment(vcpu, state, before, "fs");
-  else if (segment === GS) loadSegment(vcpu, state, before, "gs");
+  if (fpu) loadFpuState(vcpu);
 }
 
 // --- one instruction
@@ -48,7 +44,7 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
     const breakpoint = atBreakpoint(vcpu);
     if (breakpoint !== undefined) return breakpoint === "guest" ? "done" : "user_exit";
   }
-  const before = loadState(vcpu, machine.state);
+  loadState(vcpu);
   const refuse = (): EmulationResult => (trapUd ? refuseUd(vcpu, forced) : failed(vcpu));
   let decoded: Decoded | undefined;
   try {
@@ -72,8 +68,8 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
     if (EMULATED_ON_UD.has(instruction.mnemonic)) machine.loadFastCallMsrs();
   }
   if (block.missing !== undefined) return refuse();
-  loadNeeded(vcpu, decoded, before);
-  return execute(vcpu, { instruction, block, reads: [], forced }, before);
+  loadNeeded(vcpu, decoded);
+  return execute(vcpu, { decoded, reads: [], forced });
 }
 
 /** An intercepted #UD is the guest's after all. Behind a forced-emulation prefix RIP has moved, so it is queued here. */
@@ -104,13 +100,14 @@ function fixHypercall(vcpu: KvmVcpu, instruction: DecodedInstruction): Emulation
   return writeGuest(vcpu.vm, at.address, code) ? "done" : "fail";
 }
 
-function execute(vcpu: KvmVcpu, emulation: EmulationState, before: Snapshot): EmulationResult {
+function execute(vcpu: KvmVcpu, emulation: EmulationState): EmulationResult {
   const machine = vcpu.emulator;
-  const { state } = machine;
-  const { instruction, block, reads, forced } = emulation;
+  const { state, before } = machine;
+  const { decoded, reads, forced } = emulation;
+  const { instruction, block } = decoded;
   machine.begin(reads);
   // RF ends with the instruction, unless that loads it.
-  state.rflags = before.rflags & ~RFLAGS.RF;
+  if ((before.eflags & RF) !== 0) state.eflags = before.eflags & ~RF;
   try {
     evaluate(block, machine);
   } catch (error) {
@@ -119,21 +116,22 @@ function execute(vcpu: KvmVcpu, emulation: EmulationState, before: Snapshot): Em
       return "done";
     }
     if (error instanceof DeviceReadNeeded) {
-      askForRead(vcpu, { ...emulation, reads: [...machine.reads] }, error);
+      askForRead(vcpu, { ...emulation, reads: [...machine.memory.reads] }, error);
       return "user_exit";
     }
     if (error instanceof CannotEmulate) return forced ? refuseUd(vcpu, forced) : failed(vcpu);
     throw error;
   }
   // A string instruction goes on with its next element: a breakpoint on it has been met already.
-  if ((instruction.rep || instruction.repne) && state.get64(RIP) === before.rip) state.rflags |= RFLAGS.RF;
-  const trap = stepsInto(instruction.mnemonic, before.rflags, state.rflags);
-  storeState(vcpu, state, before);
+  if ((instruction.rep || instruction.repne) && state.get64(RIP) === before.rip) state.eflags |= RF;
+  const trap = stepsInto(instruction.mnemonic, before.eflags, state.eflags);
+  storeState(vcpu);
+  if (decoded.fpu) storeFpuState(vcpu);
   updateShadow(vcpu, state.get32(INTERRUPTIBILITY_AT));
   if (machine.newTask !== undefined) enterTask(vcpu, machine.newTask);
   const { halted } = machine;
   const after = (): boolean => singleStep(vcpu, trap) && (!halted || vcpuHalt(vcpu));
-  return flushWrites(vcpu, machine.writes, after) ? "done" : "user_exit";
+  return flushWrites(vcpu, machine.memory.writes, after) ? "done" : "user_exit";
 }
 
 /** The read needs user space: exit, and start the instruction over with its answer. */
@@ -147,9 +145,9 @@ function askForRead(vcpu: KvmVcpu, emulation: EmulationState, { space, address, 
   }
   const answer: CompletedRead = { space, address, data };
   vcpu.completeUserspaceIo = () => {
-    const before = loadState(vcpu, vcpu.emulator.state);
-    loadNeeded(vcpu, emulation, before);
-    return execute(vcpu, { ...emulation, reads: [...emulation.reads, answer] }, before) === "done";
+    loadState(vcpu);
+    loadNeeded(vcpu, emulation.decoded);
+    return execute(vcpu, { ...emulation, reads: [...emulation.reads, answer] }) === "done";
   };
 }
 
@@ -165,8 +163,8 @@ function failed(vcpu: KvmVcpu): EmulationResult {
 export function injectRealmodeInterrupt(vcpu: KvmVcpu, vector: number, incEip: number): EmulationResult {
   const machine = vcpu.emulator;
   const { state } = machine;
-  const before = loadState(vcpu, state);
-  loadRest(vcpu, state, before);
+  loadState(vcpu);
+  loadRest(vcpu);
   machine.begin([]);
   try {
     const returnRip = BigInt.asUintN(16, state.get64(RIP) + BigInt(incEip));
@@ -176,7 +174,7 @@ export function injectRealmodeInterrupt(vcpu: KvmVcpu, vector: number, incEip: n
     throw error;
   }
   state.set64(RIP, state.get64(slot("nextRip")));
-  storeState(vcpu, state, before);
+  storeState(vcpu);
   setRflags(vcpu, state.rflags);
-  return flushWrites(vcpu, machine.writes, () => true) ? "done" : "user_exit";
+  return flushWrites(vcpu, machine.memory.writes, () => true) ? "done" : "user_exit";
 }

@@ -1,13 +1,10 @@
 import {
   type AccessSize, CPUID_LEAF, CR0, CpuState, DR7_LOCAL, type DecodedInstruction, EFER, GuestException, type InterruptEvent, MSR, type Machine, type MemoryAccess,
-  RFLAGS, SEGMENT_RIGHTS, type TaskSwitch, type TaskSwitchOutcome, VECTOR, cpl, deliverEvent, isCanonical, slot, switchTask,
+  RFLAGS, SEGMENT_RIGHTS, type TaskSwitch, type TaskSwitchOutcome, VECTOR, deliverEvent, slot, switchTask,
 } from "@tapvisor/x86-isa"; // prettier-ignore
-import { PAGE_SIZE, REQUEST, type MsrAccess } from "../contract/index.js";
+import { REQUEST, type MsrAccess } from "../contract/index.js";
 import { cpuidOf } from "../cpuid/emulate.js";
-import { readGuest } from "../memory/guest.js";
-import { gfnOf } from "../memory/slots.js";
 import { mmuInvlpg } from "../mmu/context.js";
-import { type GuestAccess, translateOrFault } from "../mmu/walk.js";
 import { getMsr, setMsr } from "../msr/access.js";
 import { readPmc } from "../pmu/pmu.js";
 import { getCr8, lmsw, readCr0, readCr3, readCr4, setCr0, setCr3, setCr4, setCr8 } from "../registers/control.js";
@@ -16,9 +13,9 @@ import { makeRequest } from "../requests.js";
 import { readL1Tsc } from "../time/tsc.js";
 import type { KvmVcpu } from "../vcpu.js";
 import { DecodeCache } from "./decoded.js";
-import { kernelMmioRead, kernelPortRead } from "./device.js";
-import { loadControlState } from "./registers.js";
-import { CannotEmulate, type CompletedRead, type DelayedWrite, DeviceReadNeeded } from "./state.js";
+import { loadControlState, Snapshot } from "./registers.js";
+import { EmulatorMemory } from "./memory.js";
+import { CannotEmulate, type CompletedRead } from "./state.js";
 
 /** EBX, ECX and EDX of CPUID leaf 0: "AuthenticAMD" and the older "AMDisbetter!". */
 const AMD_VENDORS = [
@@ -36,42 +33,26 @@ const FAST_CALL_MSRS = [
   [MSR.IA32_SYSENTER_EIP, slot("sysenter_eip")],
 ] as const;
 
-/** Longest access that a device sees at once. */
-const DEVICE_BYTES = 8;
 const GENERAL_PROTECTION = 0;
-
-const bytesOf = (value: bigint, size: number): Uint8Array => {
-  const bytes = new Uint8Array(size);
-  for (let i = 0, rest = value; i < size; i++, rest >>= 8n) bytes[i] = Number(rest & 0xffn);
-  return bytes;
-};
-
-const valueOf = (bytes: Uint8Array): bigint => {
-  let value = 0n;
-  for (let i = bytes.length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]);
-  return value;
-};
 
 /**
  * The machine that one instruction of a vCPU is emulated on: its memory by way of the guest's page tables and the
  * slots, everything else by way of the core's own functions and the backend's ops (x86_emulate_ops).
- *
- * Writes are kept until the instruction has completed. A device read that user space has to answer throws
- * {@link DeviceReadNeeded}; the instruction starts over with the answer in `reads`.
  */
 export class EmulatorMachine implements Machine {
   readonly state = new CpuState();
   readonly decoded = new DecodeCache();
-  reads: readonly CompletedRead[] = [];
-  writes: DelayedWrite[] = [];
+  /** What the state was before the instruction. */
+  readonly before = new Snapshot();
+  readonly memory: EmulatorMemory;
   /** HLT was executed. */
   halted = false;
   /** The instruction has switched to another task. */
   newTask: TaskSwitchOutcome | undefined;
-  #nextRead = 0;
-  readonly #readNeeded = new DeviceReadNeeded();
 
-  constructor(readonly vcpu: KvmVcpu) {}
+  constructor(readonly vcpu: KvmVcpu) {
+    this.memory = new EmulatorMemory(vcpu, this.state);
+  }
 
   /** em_syscall_is_enabled: the vendor that the guest sees decides, unless the host makes no difference. */
   get legacySyscall(): boolean {
@@ -86,126 +67,31 @@ export class EmulatorMachine implements Machine {
   }
 
   begin(reads: readonly CompletedRead[]): void {
-    this.reads = reads;
-    this.writes = [];
+    this.memory.begin(reads);
     this.halted = false;
     this.newTask = undefined;
-    this.#nextRead = 0;
   }
 
-  // --- memory
-
-  #access(access: MemoryAccess): GuestAccess {
-    const system = access.system === true;
-    return {
-      write: access.write || access.willWrite === true,
-      user: !system && cpl(this.state) === 3,
-      fetch: access.fetch === true,
-      implicit: system,
-    };
-  }
-
-  #checkCanonical(linear: bigint, access: MemoryAccess): void {
-    const long = (this.vcpu.arch.efer & EFER.LMA) !== 0n;
-    if (long && !isCanonical(linear)) throw new GuestException(access.stack === true ? VECTOR.SS : VECTOR.GP, 0);
-  }
-
-  /** Call `step` with the guest physical address of each part of a range that lies in one page. */
-  #eachPage(
-    linear: bigint,
-    size: number,
-    access: MemoryAccess,
-    step: (address: number, offset: number, bytes: number) => void,
-  ): void {
-    this.#checkCanonical(linear, access);
-    const mask = (this.vcpu.arch.efer & EFER.LMA) !== 0n ? (1n << 64n) - 1n : 0xffffffffn;
-    const guestAccess = this.#access(access);
-    for (let done = 0; done < size;) {
-      const at = (linear + BigInt(done)) & mask;
-      const bytes = Math.min(size - done, PAGE_SIZE - Number(at & 0xfffn));
-      step(translateOrFault(this.vcpu, at, guestAccess), done, bytes);
-      done += bytes;
-    }
-  }
+  // --- memory and ports
 
   load(linear: bigint, size: AccessSize, access: MemoryAccess): bigint {
-    const bytes = new Uint8Array(size);
-    this.#eachPage(linear, size, access, (address, offset, count) => {
-      const part = bytes.subarray(offset, offset + count);
-      if (readGuest(this.vcpu.vm, address, part)) this.#addOwnWrites(address, part);
-      else this.#readDevice(address, part);
-    });
-    return valueOf(bytes);
-  }
-
-  /** What the instruction itself has written, and nobody has seen yet, comes before what is in memory. */
-  #addOwnWrites(address: number, into: Uint8Array): void {
-    for (const write of this.writes) {
-      if (write.kind !== "memory") continue;
-      const first = Math.max(address, write.address);
-      const end = Math.min(address + into.length, write.address + write.data.length);
-      for (let at = first; at < end; at++) into[at - address] = write.data[at - write.address];
-    }
+    return this.memory.load(linear, size, access);
   }
 
   store(linear: bigint, size: AccessSize, value: bigint, access: MemoryAccess): void {
-    const bytes = bytesOf(value, size);
-    this.#eachPage(linear, size, access, (address, offset, count) => {
-      const data = bytes.slice(offset, offset + count);
-      const slot = this.vcpu.vm.slots.find(gfnOf(address));
-      if (slot !== undefined && !slot.readonly) {
-        this.writes.push({ kind: "memory", address, data });
-        return;
-      }
-      for (let done = 0; done < count; done += DEVICE_BYTES) {
-        this.writes.push({ kind: "mmio", address: address + done, data: data.slice(done, done + DEVICE_BYTES) });
-      }
-    });
+    this.memory.store(linear, size, value, access);
   }
 
   probe(linear: bigint, size: number, access: MemoryAccess): void {
-    this.#eachPage(linear, size, access, () => undefined);
+    this.memory.probe(linear, size, access);
   }
-
-  #readDevice(address: number, into: Uint8Array): void {
-    for (let done = 0; done < into.length; done += DEVICE_BYTES) {
-      const part = into.subarray(done, done + DEVICE_BYTES);
-      this.#deviceRead("memory", address + done, part);
-    }
-  }
-
-  /** One device read: answered before, by a device in the kernel, or still to be answered. */
-  #deviceRead(space: "port" | "memory", address: number, into: Uint8Array): void {
-    const known = this.reads.at(this.#nextRead);
-    if (known !== undefined) {
-      this.#nextRead += 1;
-      into.set(known.data.subarray(0, into.length));
-      return;
-    }
-    const answered =
-      space === "port" ? kernelPortRead(this.vcpu, address, into) : kernelMmioRead(this.vcpu, address, into);
-    if (!answered) {
-      const needed = this.#readNeeded;
-      needed.space = space;
-      needed.address = address;
-      needed.size = into.length;
-      throw needed;
-    }
-    // A device in the kernel has answered: it may not be asked twice when the instruction starts over.
-    this.reads = [...this.reads, { space, address, data: into.slice() }];
-    this.#nextRead += 1;
-  }
-
-  // --- ports
 
   in(port: number, size: 1 | 2 | 4, _instruction: DecodedInstruction): number {
-    const bytes = new Uint8Array(size);
-    this.#deviceRead("port", port, bytes);
-    return Number(valueOf(bytes));
+    return this.memory.readPort(port, size);
   }
 
   out(port: number, size: 1 | 2 | 4, value: number, _instruction: DecodedInstruction): void {
-    this.writes.push({ kind: "port", address: port, data: bytesOf(BigInt(value >>> 0), size) });
+    this.memory.writePort(port, size, value);
   }
 
   stringIo(): void {

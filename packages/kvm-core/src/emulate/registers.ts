@@ -7,10 +7,10 @@ import {
   slot,
 } from "@tapvisor/x86-isa";
 import { type DescriptorTable, REG, type Segment, SREG, type Sreg } from "../contract/index.js";
-import { registerRead, registerWrite, ripWrite } from "../registers/cache.js";
+import { registerWrite, ripRead, ripWrite } from "../registers/cache.js";
 import { getCr8, readCr0, readCr3, readCr4 } from "../registers/control.js";
 import { getRflags, setRflags } from "../registers/flags.js";
-import { getSegment, setSegment } from "../registers/segments.js";
+import { emptySegment, setSegment } from "../registers/segments.js";
 import type { KvmVcpu } from "../vcpu.js";
 
 const SREG_OF: Readonly<Record<SegmentName, Sreg>> = {
@@ -57,52 +57,67 @@ function segmentOf({ selector, base, limit, rights }: SegmentState): Segment {
 }
 
 /** What the state was when the instruction began, to write back no more than what changed. */
-export interface Snapshot {
+export class Snapshot {
   /** The general registers, two words each. */
-  readonly gprs: Uint32Array;
-  readonly rip: bigint;
-  readonly rflags: bigint;
-  /** The segments that were loaded so far. */
-  readonly segments: Map<SegmentName, SegmentState>;
+  readonly gprs = new Uint32Array(GPR_WORDS);
+  rip = 0n;
+  eflags = 0;
+  /** The segment registers that were loaded so far: a bit each, in the order of their names. */
+  loaded = 0;
+  readonly segments: SegmentState[] = [];
   /** Present when everything was loaded. */
-  tables?: { readonly gdt: DescriptorTable; readonly idt: DescriptorTable };
+  tables: { readonly gdt: DescriptorTable; readonly idt: DescriptorTable } | undefined;
+  /** Where a backend puts a segment register. */
+  readonly scratch: Segment = emptySegment();
 }
 
 /**
  * Fill the evaluator's state with what every instruction needs: general registers, RIP, flags, and what the mode and the
  * privilege level are told by. {@link loadSegment} and {@link loadRest} add what else an instruction asks for.
  */
-export function loadState(vcpu: KvmVcpu, s: CpuState): Snapshot {
+export function loadState(vcpu: KvmVcpu): void {
   const { arch } = vcpu;
+  const { state: s, before } = vcpu.emulator;
   if ((arch.regsAvail & (1 << REG.RSP)) === 0) vcpu.kvm.ops.cache_reg(vcpu, REG.RSP);
-  const gprs = arch.regs.u32.slice(0, GPR_WORDS);
-  s.words.set(gprs, AT.rax >> 2);
-  const rip = registerRead(vcpu, REG.RIP);
-  s.set64(AT.rip, rip);
-  const rflags = getRflags(vcpu);
-  s.rflags = rflags;
+  const { words } = s;
+  const { u32 } = arch.regs;
+  for (let i = 0; i < GPR_WORDS; i++) words[(AT.rax >> 2) + i] = before.gprs[i] = u32[i];
+  before.rip = ripRead(vcpu);
+  s.set64(AT.rip, before.rip);
+  before.eflags = Number(getRflags(vcpu));
+  s.eflags = before.eflags;
   s.set64(AT.cr0, readCr0(vcpu));
-  s.set64(AT.efer, vcpu.arch.efer);
+  s.set64(AT.efer, arch.efer);
   s.set32(AT.interruptibility, 0);
-  const before: Snapshot = { gprs, rip, rflags, segments: new Map() };
-  loadSegment(vcpu, s, before, "cs");
-  loadSegment(vcpu, s, before, "ss");
-  return before;
+  before.loaded = 0;
+  before.tables = undefined;
+  loadSegment(vcpu, CS);
+  loadSegment(vcpu, SS);
 }
 
-/** Load one segment register more. */
-export function loadSegment(vcpu: KvmVcpu, s: CpuState, before: Snapshot, name: SegmentName): void {
-  if (before.segments.has(name)) return;
-  const segment = getSegment(vcpu, SREG_OF[name]);
-  const state = { selector: segment.selector, base: segment.base, limit: segment.limit, rights: rightsOf(segment) };
-  s.setSegment(name, state);
-  before.segments.set(name, state);
+/** Encodings of the segment registers, which are their places among the names. */
+const CS = SEGMENT_NAMES.indexOf("cs");
+const SS = SEGMENT_NAMES.indexOf("ss");
+
+/** Load one segment register more, by its place among the names. */
+export function loadSegment(vcpu: KvmVcpu, index: number): void {
+  const { state, before } = vcpu.emulator;
+  if ((before.loaded & (1 << index)) !== 0) return;
+  before.loaded |= 1 << index;
+  const name = SEGMENT_NAMES[index];
+  const { scratch } = before;
+  vcpu.kvm.ops.get_segment(vcpu, scratch, SREG_OF[name]);
+  const { selector, base, limit } = scratch;
+  const loaded = { selector, base, limit, rights: rightsOf(scratch) };
+  state.setSegment(name, loaded);
+  before.segments[index] = loaded;
 }
 
-/** Load all that there is: system instructions, and code outside 64-bit mode. */
-export function loadRest(vcpu: KvmVcpu, s: CpuState, before: Snapshot): void {
+/** Load all that there is: what system instructions may ask for. */
+export function loadRest(vcpu: KvmVcpu): void {
   const { ops } = vcpu.kvm;
-  for (const name of SEGMENT_NAMES) loadSegment(vcpu, s, before, name);
+  const { state: s, before } = vcpu.emulator;
+  for (let index = 0; index < SEGMENT_NAMES.length; index++) loadSegment(vcpu, index);
   const gdt: DescriptorTable = { size: 0, address: 0n };
   const idt: DescriptorTable = { size: 0, address: 0n };
   ops.get_gdt(vcpu, gdt);
@@ -126,26 +141,33 @@ export function loadControlState(vcpu: KvmVcpu, s: CpuState): void {
   s.set64(AT.efer, vcpu.arch.efer);
 }
 
-/** Write back what the instruction changed. */
-export function storeState(vcpu: KvmVcpu, s: CpuState, before: Snapshot): void {
+/** Write back what the instruction changed. Segments and tables are changed where {@link loadRest} was asked for alone. */
+export function storeState(vcpu: KvmVcpu): void {
+  const { state: s, before } = vcpu.emulator;
   for (let i = 0; i < GPR_WORDS; i += 2) {
     const at = (AT.rax >> 2) + i;
     if (s.words[at] !== before.gprs[i] || s.words[at + 1] !== before.gprs[i + 1])
       registerWrite(vcpu, i >> 1, s.gpr(i >> 1));
   }
-  for (const [name, old] of before.segments) {
-    const state = s.segment(name);
+  if (before.tables) {
+    storeSegments(vcpu, before);
+    storeTables(vcpu, s, before.tables);
+  }
+  ripWrite(vcpu, s.get64(AT.rip));
+  if (s.eflags !== before.eflags) setRflags(vcpu, s.rflags);
+}
+
+function storeSegments(vcpu: KvmVcpu, before: Snapshot): void {
+  SEGMENT_NAMES.forEach((name, index) => {
+    const state = vcpu.emulator.state.segment(name);
+    const old = before.segments[index];
     const same =
       state.selector === old.selector &&
       state.base === old.base &&
       state.limit === old.limit &&
       state.rights === old.rights;
     if (!same) setSegment(vcpu, segmentOf(state), SREG_OF[name]);
-  }
-  if (before.tables) storeTables(vcpu, s, before.tables);
-  ripWrite(vcpu, s.get64(AT.rip));
-  const { rflags } = s;
-  if (rflags !== before.rflags) setRflags(vcpu, rflags);
+  });
 }
 
 function storeTables(vcpu: KvmVcpu, s: CpuState, before: { gdt: DescriptorTable; idt: DescriptorTable }): void {

@@ -1,4 +1,4 @@
-import type { DecodedInstruction, LiftedBlock } from "@tapvisor/x86-isa";
+import type { Decoded } from "./decoded.js";
 
 /** A read of a device that is done: what it answered is kept until the instruction completes. */
 export interface CompletedRead {
@@ -9,8 +9,7 @@ export interface CompletedRead {
 
 /** An instruction that is being emulated. It starts over after each read that user space answered. */
 export interface EmulationState {
-  readonly instruction: DecodedInstruction;
-  readonly block: LiftedBlock;
+  readonly decoded: Decoded;
   readonly reads: CompletedRead[];
   /** A forced-emulation prefix was before it. */
   readonly forced: boolean;

@@ -41,17 +41,17 @@ export function taskSwitch(
   if (cause === undefined) return "fail";
   const machine = vcpu.emulator;
   const { state } = machine;
-  const before = loadState(vcpu, state);
-  loadRest(vcpu, state, before);
+  loadState(vcpu);
+  loadRest(vcpu);
   machine.begin([]);
   state.set64(NEXT_RIP, state.get64(RIP));
   try {
     if (cause === "gate" && idtIndex !== -1) checkGate(machine, tssSelector, idtIndex);
     const outcome = switchTask(machine, { selector: tssSelector, cause, errorCode });
     state.set64(RIP, state.get64(NEXT_RIP));
-    storeState(vcpu, state, before);
+    storeState(vcpu);
     // They go to memory: a TSS or descriptor in a device's memory is not waited for.
-    flushWrites(vcpu, machine.writes, () => true);
+    flushWrites(vcpu, machine.memory.writes, () => true);
     enterTask(vcpu, outcome);
   } catch (error) {
     if (error instanceof CannotEmulate) return "fail";

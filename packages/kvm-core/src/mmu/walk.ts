@@ -1,12 +1,15 @@
 import { CPUID, CR0, CR4, EFER, GuestException, PAGE_FAULT, RFLAGS, VECTOR } from "@tapvisor/x86-isa";
 import { cpuidHas } from "../cpuid/entries.js";
+import { gfnOf } from "../memory/slots.js";
 import { isLongMode, isPae, isPaging, readCr0, readCr3, readCr4 } from "../registers/control.js";
 import type { KvmVcpu } from "../vcpu.js";
 import { pdptrRead } from "./pdptrs.js";
 
-/** Bits of a guest paging-structure entry (SDM vol. 3, "Paging"). */
-const PTE = { P: 1n, W: 2n, U: 4n, A: 1n << 5n, D: 1n << 6n, PS: 1n << 7n, NX: 1n << 63n } as const;
-const ADDRESS = 0x000fffff_fffff000n;
+/** Bits of the low word of a guest paging-structure entry, and of the high word (SDM vol. 3, "Paging"). */
+const PTE = { P: 1, W: 2, U: 4, A: 1 << 5, D: 1 << 6, PS: 1 << 7 } as const;
+const HIGH = { ADDRESS: 0xfffff, NX: 0x8000_0000, PAE_RESERVED: 0x7ff0_0000, KEY_SHIFT: 27 } as const;
+const TWO_TO_32 = 2 ** 32;
+const MAX_LEVELS = 4;
 
 /** How memory is accessed: the bits of a page fault's error code that say so. */
 export interface GuestAccess {
@@ -31,72 +34,92 @@ export interface TranslationFault {
 
 export const isFault = (result: Translation | TranslationFault): result is TranslationFault => "errorCode" in result;
 
-interface PagingMode {
-  readonly levels: number;
-  readonly entryBytes: 4 | 8;
-}
+/** Two halves of a 64-bit value, without a bigint for each step. */
+const wide = new BigUint64Array(1);
+const halves = new Uint32Array(wide.buffer);
 
-function pagingMode(vcpu: KvmVcpu): PagingMode | undefined {
-  if (!isPaging(vcpu)) return undefined;
-  if (isLongMode(vcpu)) return { levels: 4, entryBytes: 8 };
-  if (isPae(vcpu)) return { levels: 2, entryBytes: 8 };
-  return { levels: 2, entryBytes: 4 };
-}
+/** The entries that the walk in progress came by: guest physical and host addresses, and low words. */
+const visited = {
+  guest: new Float64Array(MAX_LEVELS),
+  host: new Float64Array(MAX_LEVELS),
+  low: new Uint32Array(MAX_LEVELS),
+};
 
-function errorCodeOf(vcpu: KvmVcpu, access: GuestAccess, extra: number): number {
-  let code = extra;
-  if (access.write) code |= PAGE_FAULT.W;
-  if (access.user) code |= PAGE_FAULT.U;
+function fault(vcpu: KvmVcpu, access: GuestAccess, extra: number): TranslationFault {
+  let errorCode = extra;
+  if (access.write) errorCode |= PAGE_FAULT.W;
+  if (access.user) errorCode |= PAGE_FAULT.U;
   const fetchIsReported = (vcpu.arch.efer & EFER.NXE) !== 0n || readCr4(vcpu, CR4.SMEP) !== 0n;
-  if (access.fetch && fetchIsReported) code |= PAGE_FAULT.I;
-  return code;
+  if (access.fetch && fetchIsReported) errorCode |= PAGE_FAULT.I;
+  return { errorCode };
 }
 
-/** Bits that must be 0 in an entry of this level, for the vCPU's mode and physical-address width. */
-function reservedBits(vcpu: KvmVcpu, mode: PagingMode, level: number, entry: bigint): bigint {
-  const large = (entry & PTE.PS) !== 0n && level > 1;
-  if (mode.entryBytes === 4) return large ? 1n << 21n : 0n;
-  const width = BigInt(vcpu.arch.maxPhysAddrBits);
-  let reserved = ADDRESS & ~((1n << width) - 1n);
-  if ((vcpu.arch.efer & EFER.NXE) === 0n) reserved |= PTE.NX;
+/** Bits of the high word that must be 0 in an entry of 8 bytes. */
+function reservedHigh(vcpu: KvmVcpu, levels: number): number {
+  const width = Math.max(vcpu.arch.maxPhysAddrBits, 32);
+  let reserved = HIGH.ADDRESS & ~(2 ** (width - 32) - 1);
+  if ((vcpu.arch.efer & EFER.NXE) === 0n) reserved |= HIGH.NX;
   // Bits 62:52 are ignored in IA-32e mode only.
-  if (mode.levels === 2) reserved |= 0x7ff00000_00000000n;
-  if (level === 4) reserved |= PTE.PS;
-  if (level === 3 && !cpuidHas(vcpu, CPUID.PAGE1GB)) reserved |= PTE.PS;
-  if (large && level === 2) reserved |= 0x1fe000n;
-  if (large && level === 3) reserved |= 0x3fffe000n;
+  if (levels === 2) reserved |= HIGH.PAE_RESERVED;
   return reserved;
+}
+
+/** Bits of the low word that must be 0 in an entry of 8 bytes. */
+function reservedLow(vcpu: KvmVcpu, level: number, low: number): number {
+  if ((low & PTE.PS) === 0 || level === 1) return 0;
+  if (level === 4) return PTE.PS;
+  if (level === 2) return 0x1fe000;
+  return cpuidHas(vcpu, CPUID.PAGE1GB) ? 0x3fffe000 : PTE.PS;
 }
 
 /** permission_fault: do the rights of the whole walk forbid the access? The result is the bits of the error code. */
 function permissionFault(
   vcpu: KvmVcpu,
   access: GuestAccess,
-  rights: { w: boolean; u: boolean; x: boolean },
-  pte: bigint,
+  writable: boolean,
+  user: boolean,
+  executable: boolean,
+  key: number,
 ): number {
   const denied = PAGE_FAULT.P;
   if (access.fetch) {
-    if (!rights.x) return denied;
-    if (access.user ? !rights.u : rights.u && readCr4(vcpu, CR4.SMEP) !== 0n) return denied;
+    if (!executable) return denied;
+    if (access.user ? !user : user && readCr4(vcpu, CR4.SMEP) !== 0n) return denied;
     return 0;
   }
   if (access.user) {
-    if (!rights.u || (access.write && !rights.w)) return denied;
+    if (!user || (access.write && !writable)) return denied;
   } else {
-    if (access.write && !rights.w && readCr0(vcpu, CR0.WP) !== 0n) return denied;
-    if (rights.u && readCr4(vcpu, CR4.SMAP) !== 0n) {
+    if (access.write && !writable && readCr0(vcpu, CR0.WP) !== 0n) return denied;
+    if (user && readCr4(vcpu, CR4.SMAP) !== 0n) {
       if (access.implicit || (vcpu.kvm.ops.get_rflags(vcpu) & RFLAGS.AC) === 0n) return denied;
     }
   }
-  if (rights.u && isLongMode(vcpu) && readCr4(vcpu, CR4.PKE) !== 0n) {
-    const key = Number((pte >> 59n) & 0xfn);
+  if (user && isLongMode(vcpu) && readCr4(vcpu, CR4.PKE) !== 0n) {
     const bits = (vcpu.kvm.ops.get_pkru(vcpu) >>> (2 * key)) & 3;
     const writeMatters = access.user || readCr0(vcpu, CR0.WP) !== 0n;
     if ((bits & 1) !== 0 || ((bits & 2) !== 0 && access.write && writeMatters)) return denied | PAGE_FAULT.PK;
   }
   return 0;
 }
+
+/** Index into the table of a level: 9 bits of the linear address where entries have 8 bytes, else 10. */
+function tableIndex(low: number, high: number, level: number, bytes: 4 | 8): number {
+  if (bytes === 4) return level === 2 ? low >>> 22 : (low >>> 12) & 0x3ff;
+  switch (level) {
+    case 1:
+      return (low >>> 12) & 0x1ff;
+    case 2:
+      return (low >>> 21) & 0x1ff;
+    case 3:
+      return ((low >>> 30) | (high << 2)) & 0x1ff;
+    default:
+      return (high >>> 7) & 0x1ff;
+  }
+}
+
+/** Physical address in an entry, from bit 12 on. */
+const addressIn = (low: number, high: number): number => (high & HIGH.ADDRESS) * TWO_TO_32 + ((low & ~0xfff) >>> 0);
 
 /**
  * Translate a linear address by the guest's own page tables (walk_addr_generic), setting accessed and dirty bits as the
@@ -108,68 +131,79 @@ export function translate(
   access: GuestAccess,
   setBits = true,
 ): Translation | TranslationFault {
-  const mode = pagingMode(vcpu);
-  if (mode === undefined) return { address: Number(linear & 0xffffffffn), writable: true, user: true };
+  wide[0] = linear;
+  const low = halves[0];
+  const high = halves[1];
+  if (!isPaging(vcpu)) return { address: low, writable: true, user: true };
+  const long = isLongMode(vcpu);
+  const bytes = long || isPae(vcpu) ? 8 : 4;
+  const levels = long ? 4 : 2;
   const { memory } = vcpu.kvm.host;
-  const fault = (extra: number): TranslationFault => ({ errorCode: errorCodeOf(vcpu, access, extra) });
-  const indexBits = mode.entryBytes === 8 ? 9n : 10n;
-  const cr3 = readCr3(vcpu);
+  const mustBe0 = bytes === 8 ? reservedHigh(vcpu, levels) : 0;
 
-  let table = mode.levels === 4 ? cr3 & ADDRESS : cr3 & 0xfffff000n;
-  if (mode.levels === 2 && mode.entryBytes === 8) {
-    const pdpte = pdptrRead(vcpu, Number((linear >> 30n) & 3n));
-    if ((pdpte & PTE.P) === 0n) return fault(0);
-    table = pdpte & ADDRESS;
+  let table: number;
+  if (levels === 2 && bytes === 8) {
+    wide[0] = pdptrRead(vcpu, low >>> 30);
+    if ((halves[0] & PTE.P) === 0) return fault(vcpu, access, 0);
+    table = addressIn(halves[0], halves[1]);
+  } else {
+    wide[0] = readCr3(vcpu);
+    table = long ? addressIn(halves[0], halves[1]) : (halves[0] & ~0xfff) >>> 0;
   }
-  const rights = { w: true, u: true, x: true };
-  const visited: { host: number; entry: bigint }[] = [];
-  for (let level = mode.levels; level >= 1; level--) {
-    const shift = 12n + indexBits * BigInt(level - 1);
-    const index = (linear >> shift) & ((1n << indexBits) - 1n);
-    const host = vcpu.vm.slots.hostAddressOf(Number(table) + Number(index) * mode.entryBytes);
-    if (host === -1) return fault(0);
-    const entry = mode.entryBytes === 8 ? memory.readU64(host) : BigInt(memory.readU32(host));
-    if ((entry & PTE.P) === 0n) return fault(0);
-    const is4MiB = mode.entryBytes === 4 && level === 2 && readCr4(vcpu, CR4.PSE) !== 0n;
-    const mayBeLarge = mode.entryBytes === 8 ? level === 2 || level === 3 : is4MiB;
-    if ((mode.entryBytes === 8 || is4MiB) && (entry & reservedBits(vcpu, mode, level, entry)) !== 0n) {
-      return fault(PAGE_FAULT.P | PAGE_FAULT.RSVD);
-    }
-    rights.w &&= (entry & PTE.W) !== 0n;
-    rights.u &&= (entry & PTE.U) !== 0n;
-    rights.x &&= mode.entryBytes === 4 || (entry & PTE.NX) === 0n;
-    visited.push({ host, entry });
-    const leaf = level === 1 || (mayBeLarge && (entry & PTE.PS) !== 0n);
-    if (!leaf) {
-      table = mode.entryBytes === 8 ? entry & ADDRESS : entry & 0xfffff000n;
+  let writable = true;
+  let user = true;
+  let executable = true;
+  for (let level = levels; level >= 1; level--) {
+    const at = table + tableIndex(low, high, level, bytes) * bytes;
+    const host = vcpu.vm.slots.hostAddressOf(at);
+    if (host === -1) return fault(vcpu, access, 0);
+    const entry = memory.readU32(host);
+    const entryHigh = bytes === 8 ? memory.readU32(host + 4) : 0;
+    if ((entry & PTE.P) === 0) return fault(vcpu, access, 0);
+    const large = level > 1 && (entry & PTE.PS) !== 0 && (bytes === 8 || readCr4(vcpu, CR4.PSE) !== 0n);
+    const reserved =
+      bytes === 8
+        ? (entryHigh & mustBe0) !== 0 || (entry & reservedLow(vcpu, level, entry)) !== 0
+        : large && (entry & (1 << 21)) !== 0;
+    if (reserved) return fault(vcpu, access, PAGE_FAULT.P | PAGE_FAULT.RSVD);
+    writable &&= (entry & PTE.W) !== 0;
+    user &&= (entry & PTE.U) !== 0;
+    executable &&= (entryHigh & HIGH.NX) === 0;
+    const step = levels - level;
+    visited.guest[step] = at;
+    visited.host[step] = host;
+    visited.low[step] = entry;
+    if (level > 1 && !large) {
+      table = addressIn(entry, entryHigh);
       continue;
     }
-    const denied = permissionFault(vcpu, access, rights, entry);
-    if (denied !== 0) return fault(denied);
-    if (setBits) setAccessed(vcpu, visited, mode.entryBytes, access.write);
-    const offset = linear & ((1n << shift) - 1n);
-    let base = entry & ADDRESS & ~((1n << shift) - 1n);
-    // PSE-36: bits 20:13 of a 4-MiB entry are bits 39:32 of the address.
-    if (is4MiB && level === 2) base = (entry & 0xffc00000n) | (((entry >> 13n) & 0xffn) << 32n);
-    return { address: Number(base | offset), writable: rights.w, user: rights.u };
+    const denied = permissionFault(vcpu, access, writable, user, executable, (entryHigh >>> HIGH.KEY_SHIFT) & 0xf);
+    if (denied !== 0) return fault(vcpu, access, denied);
+    if (setBits) setAccessed(vcpu, step, access.write);
+    return { address: pageAddress(entry, entryHigh, level, bytes, low), writable, user };
   }
-  return fault(0);
+  return fault(vcpu, access, 0);
 }
 
-function setAccessed(
-  vcpu: KvmVcpu,
-  visited: readonly { host: number; entry: bigint }[],
-  bytes: 4 | 8,
-  write: boolean,
-): void {
-  const { memory } = vcpu.kvm.host;
-  visited.forEach(({ host, entry }, i) => {
-    const dirty = write && i === visited.length - 1 ? PTE.D : 0n;
-    const updated = entry | PTE.A | dirty;
-    if (updated === entry) return;
-    if (bytes === 8) memory.writeU64(host, updated);
-    else memory.writeU32(host, Number(updated));
-  });
+/** The address that a leaf entry gives to an access. */
+function pageAddress(entry: number, entryHigh: number, level: number, bytes: 4 | 8, low: number): number {
+  if (bytes === 4 && level === 2) {
+    // PSE-36: bits 20:13 of a 4-MiB entry are bits 39:32 of the address.
+    return ((entry >>> 13) & 0xff) * TWO_TO_32 + (((entry & 0xffc0_0000) | (low & 0x003f_ffff)) >>> 0);
+  }
+  const offset = level === 1 ? 0xfff : level === 2 ? 0x1f_ffff : 0x3fff_ffff;
+  return (entryHigh & HIGH.ADDRESS) * TWO_TO_32 + (((entry & ~offset) | (low & offset)) >>> 0);
+}
+
+/** Set the accessed bits of the entries that were visited, the last of them the leaf, and its dirty bit for a write. */
+function setAccessed(vcpu: KvmVcpu, leaf: number, write: boolean): void {
+  for (let step = 0; step <= leaf; step++) {
+    const entry = visited.low[step];
+    const updated = (entry | PTE.A | (write && step === leaf ? PTE.D : 0)) >>> 0;
+    if (updated === entry) continue;
+    vcpu.kvm.host.memory.writeU32(visited.host[step], updated);
+    vcpu.vm.slots.markDirty(gfnOf(visited.guest[step]));
+  }
 }
 
 /** Translate, or raise the #PF that the access meets. */

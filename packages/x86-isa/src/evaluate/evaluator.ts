@@ -10,8 +10,6 @@ import { StateValues } from "./values.js";
 const RIP = slot("rip");
 const CURRENT_RIP = slot("currentRip");
 const NEXT_RIP = slot("nextRip");
-/** General registers, RIP and the flags lie before the scratch slots. */
-const RESTORED_BYTES = slot("t0");
 
 class BlockValues extends StateValues {
   /** Index of the micro-operation that is next. */
@@ -52,8 +50,7 @@ class BlockValues extends StateValues {
 export function evaluate(block: LiftedBlock, machine: Machine): void {
   if (block.instructions.length > 1) throw new RangeError("the evaluator executes one instruction at a time");
   const { state } = machine;
-  const registers = new Uint8Array(state.buffer, state.base, RESTORED_BYTES);
-  const before = registers.slice();
+  state.checkpoint();
   const values = new BlockValues(machine, block);
   try {
     while (values.next < block.uops.length) {
@@ -64,7 +61,7 @@ export function evaluate(block: LiftedBlock, machine: Machine): void {
     }
   } catch (error) {
     // A system instruction changes nothing before it throws, or has reason to: it is written over the machine itself.
-    if (!block.system) registers.set(before);
+    if (!block.system) state.rollBack();
     throw error;
   }
 }

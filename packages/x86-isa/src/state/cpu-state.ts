@@ -5,6 +5,8 @@ const FLAG_RESULT = slot("flagResult");
 const FLAG_AUX = slot("flagAux");
 const FLAGS_REST = slot("flagsRest");
 const GPR = slot(GPR_NAMES[0]);
+/** General registers, RIP and the flags lie before the scratch slots. */
+const CHECKPOINT_WORDS = slot("t0") >> 2;
 const SEGMENT = slot("es.base");
 const SEGMENT_BYTES = slot("cs.base") - SEGMENT;
 
@@ -22,6 +24,7 @@ export class CpuState {
   readonly view: DataView;
   /** The same bytes as words, for what must not make a bigint. */
   readonly words: Uint32Array;
+  readonly #checkpoint = new Uint32Array(CHECKPOINT_WORDS);
 
   /** @param base offset of the state in `buffer`, a multiple of 16 */
   constructor(
@@ -62,6 +65,16 @@ export class CpuState {
 
   setGpr(index: number, value: bigint): void {
     this.set64(GPR + index * 8, value);
+  }
+
+  /** Remember general registers, RIP and flags, so that {@link rollBack} finds them. There is one such memory. */
+  checkpoint(): void {
+    const { words } = this;
+    for (let i = 0; i < CHECKPOINT_WORDS; i++) this.#checkpoint[i] = words[i] as number;
+  }
+
+  rollBack(): void {
+    this.words.set(this.#checkpoint);
   }
 
   /** RFLAGS, materialized. */

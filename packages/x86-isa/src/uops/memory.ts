@@ -12,12 +12,24 @@ export const ACCESS_FLAGS = {
   SYSTEM: 1n << 33n,
 } as const;
 
-const accessOf = (v: UopValues, write: boolean, willWrite: boolean): MemoryAccess => ({
-  write,
-  ...(willWrite ? { willWrite } : {}),
-  ...((v.imm() & ACCESS_FLAGS.STACK) !== 0n ? { stack: true } : {}),
-  ...((v.imm() & ACCESS_FLAGS.SYSTEM) !== 0n ? { system: true } : {}),
-});
+type AccessKind = "read" | "write" | "willWrite";
+
+const accesses = (parts: MemoryAccess): readonly MemoryAccess[] => [
+  parts,
+  { ...parts, stack: true },
+  { ...parts, system: true },
+  { ...parts, stack: true, system: true },
+];
+
+/** By the high half of the constant. */
+const ACCESSES: Readonly<Record<AccessKind, readonly MemoryAccess[]>> = {
+  read: accesses({ write: false }),
+  write: accesses({ write: true }),
+  willWrite: accesses({ write: false, willWrite: true }),
+};
+
+const accessOf = (v: UopValues, kind: AccessKind): MemoryAccess =>
+  ACCESSES[kind][Number(v.imm() >> 32n) & 3] as MemoryAccess;
 
 const linearOf = (v: UopValues): bigint => u64(v.a() + BigInt.asIntN(32, v.imm()));
 
@@ -39,7 +51,7 @@ for (const size of [1, 2, 4, 8, 16] as const satisfies readonly MemorySize[]) {
         else e.setD(store);
       },
       evaluate: (v) => {
-        const value = v.machine.load(linearOf(v), size, accessOf(v, false, willWrite));
+        const value = v.machine.load(linearOf(v), size, accessOf(v, willWrite ? "willWrite" : "read"));
         if (size === 16) v.setVD(value);
         else v.setD(value);
       },
@@ -53,7 +65,7 @@ for (const size of [1, 2, 4, 8, 16] as const satisfies readonly MemorySize[]) {
     wasm: (e) => e.store(size, () => (size === 16 ? e.vb() : e.b())),
     evaluate: (v) => {
       const value = size === 16 ? v.vb() : BigInt.asUintN(bits, v.b());
-      v.machine.store(linearOf(v), size, value, accessOf(v, true, false));
+      v.machine.store(linearOf(v), size, value, accessOf(v, "write"));
     },
   });
 }
@@ -90,7 +102,7 @@ rows.push(
     },
     evaluate: (v) => {
       checkAlignment(v);
-      v.setVD(v.machine.load(linearOf(v), 16, accessOf(v, false, false)));
+      v.setVD(v.machine.load(linearOf(v), 16, accessOf(v, "read")));
     },
   },
   {
@@ -105,7 +117,7 @@ rows.push(
     },
     evaluate: (v) => {
       checkAlignment(v);
-      v.machine.store(linearOf(v), 16, v.vb(), accessOf(v, true, false));
+      v.machine.store(linearOf(v), 16, v.vb(), accessOf(v, "write"));
     },
   },
 );
