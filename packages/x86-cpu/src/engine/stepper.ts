@@ -75,7 +75,8 @@ export class Stepper {
     let flagsBefore = rest;
     try {
       const bitness = bitnessOf(state);
-      if (watched && (rest & RF) === 0) this.#instructionBreakpoint(rip, bitness);
+      // Right after MOV SS or POP SS, a code breakpoint is suppressed as if RF were set.
+      if (watched && (rest & RF) === 0 && (shadow & SHADOW_MOV_SS) === 0) this.#instructionBreakpoint(rip, bitness);
       const instruction = this.#fetch(rip, bitness);
       const mask = bitness === 64 ? 64 : bitness;
       state.set64(SLOT_NEXT_RIP, BigInt.asUintN(mask, rip + BigInt(instruction.length)));

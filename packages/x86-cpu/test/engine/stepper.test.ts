@@ -64,3 +64,19 @@ describe("debug traps", () => {
     ]);
   });
 });
+
+describe("a code breakpoint", () => {
+  const hits = (write: (a: Assembler) => void) => {
+    const rig = new TrapRig();
+    const at: number[] = [];
+    rig.exception = (fault) => {
+      if (fault.vector === 1) at.push(rig.rip - CODE);
+    };
+    rig.state.set64(slot("dr0"), BigInt(CODE + 2));
+    rig.state.set64(slot("dr7"), 0x401n);
+    rig.step(2, write);
+    return at;
+  };
+  it("stops the instruction that it is at", () => expect(hits((a) => a.mov(ax, ss).nop())).toEqual([2]));
+  it("is suppressed right after MOV SS", () => expect(hits((a) => a.mov(ss, ax).nop())).toEqual([]));
+});
