@@ -273,6 +273,19 @@ describe("CPUID of the guest", () => {
   });
 });
 
+describe("IA32_TSC_AUX", () => {
+  it("is the guest's own in every mode, where it has RDTSCP", () => {
+    const machine = new TestMachine();
+    const vcpu = machine.vcpu();
+    machine.kvm.features.add("RDTSCP");
+    machine.ops.cpuid_update(vcpu);
+    machine.ops.set_msr(vcpu, { index: MSR.IA32_TSC_AUX, data: 0x77n, hostInitiated: false });
+    machine.kvm.calls.length = 0;
+    machine.ops.prepare_guest_switch(vcpu);
+    expect(machine.kvm.calls).toContain("setSharedMsr 4 0x77");
+  });
+});
+
 describe("MSRs", () => {
   const write = (machine: TestMachine, index: number, data: bigint) => {
     const vcpu = machine.vcpu();

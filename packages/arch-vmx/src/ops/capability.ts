@@ -4,6 +4,7 @@ import type { KvmIntel } from "../kvm-intel.js";
 import { toVmx } from "../vcpu-vmx.js";
 import { hasInvpcid, hasMpx, hasRdtscp, hasSecondaryControls, hasXsaves } from "../vmcs/capabilities.js";
 import { secondaryControls, updateSecondaryControls } from "../vmcs/controls.js";
+import { setupMsrs } from "../vmcs/shared-msrs.js";
 
 export function reportFlexpriority(intel: KvmIntel): boolean {
   return intel.features.flexpriority;
@@ -48,6 +49,8 @@ export function vmxCpuidUpdate(vcpu: Vcpu): void {
     if (entry !== undefined) entry.ebx &= ~(1 << CPUID.INVPCID.bit);
   }
   if (hasSecondaryControls(vmx.intel.config)) updateSecondaryControls(vmx, controls >>> 0);
+  // IA32_TSC_AUX comes and goes with RDTSCP.
+  setupMsrs(vcpu);
   // VMXON in a guest would need nested VMX.
   vmx.featureControlValidBits &= ~FEATURE_CONTROL.VMXON_ENABLED_OUTSIDE_SMX;
 }

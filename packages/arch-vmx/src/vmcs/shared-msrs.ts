@@ -31,7 +31,7 @@ export function isSwitched(vmx: VcpuVmx, entry: SharedMsr): boolean {
   return vmx.guestMsrs.indexOf(entry) < vmx.savedMsrCount;
 }
 
-/** Settle which MSRs the guest's mode needs: they go to the front. A legacy guest has no use for those of SYSCALL. */
+/** Settle which MSRs the guest's mode needs: they go to the front. A legacy guest has no use for those of SYSCALL; RDTSCP is in every mode. */
 export function setupMsrs(vcpu: Vcpu): void {
   const vmx = toVmx(vcpu);
   const wanted: SharedMsr[] = [];
@@ -43,9 +43,9 @@ export function setupMsrs(vcpu: Vcpu): void {
     want(MSR.IA32_FMASK);
     want(MSR.IA32_LSTAR);
     want(MSR.IA32_CSTAR);
-    if (vmx.kvm.guestCpuidHas(vcpu, "RDTSCP")) want(MSR.IA32_TSC_AUX);
     if ((vcpu.arch.efer & EFER.SCE) !== 0n) want(MSR.IA32_STAR);
   }
+  if (vmx.kvm.guestCpuidHas(vcpu, "RDTSCP")) want(MSR.IA32_TSC_AUX);
   const efer = findSharedMsr(vmx, MSR.IA32_EFER);
   if (efer !== undefined && updateTransitionEfer(vcpu, efer)) wanted.push(efer);
   vmx.guestMsrs = [...wanted, ...vmx.guestMsrs.filter((entry) => !wanted.includes(entry))];
