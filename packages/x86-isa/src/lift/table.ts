@@ -12,6 +12,7 @@ import { MMX } from "./simd/mmx.js";
 import { SIMD_MOVE_CODES, SIMD_MOVES } from "./simd/moves.js";
 import { SIMD_OPERATIONS } from "./simd/operations.js";
 import { SIMD_SHUFFLES } from "./simd/shuffles.js";
+import { SIMD_STRINGS } from "./simd/strings.js";
 import { SSE_FLOAT, SSE_FLOAT_CODES } from "./sse-float.js";
 import { STACK } from "./stack.js";
 import { STRING_CODES, STRINGS } from "./strings.js";
@@ -33,6 +34,7 @@ const FAMILIES: readonly Family[] = [
   SIMD_MOVES,
   SIMD_OPERATIONS,
   SIMD_SHUFFLES,
+  SIMD_STRINGS,
   MMX,
 ];
 

@@ -142,6 +142,29 @@ const ptest: Lifter = (b) => {
   b.emit("setflags", { a: flags });
 };
 
+const aeskeygenassist: Lifter = (b) => {
+  b.emit("aeskeygenassist", { d: xmmOperand(b, 0), a: readVector(b, 1), imm: BigInt(constant(b, 2)) });
+};
+
+/** Bits 0 and 4 of the control byte choose the half of each operand. */
+const pclmulqdq: Lifter = (b) => {
+  const d = xmmOperand(b, 0);
+  const control = constant(b, 2);
+  const second = readVector(b, 1);
+  b.emit("clmul", { d, a: d + ((control & 1) !== 0 ? HIGH : 0), b: second + ((control & 16) !== 0 ? HIGH : 0) });
+};
+
+/** Bits 1:0 of the control byte choose the group of the second operand, bit 2 where the first begins. */
+const mpsadbw: Lifter = (b) => {
+  const d = xmmOperand(b, 0);
+  const control = constant(b, 2);
+  const second = readVector(b, 1);
+  const [bytes, group] = [b.vectorTemp(), b.vectorTemp()];
+  b.emit("psrldq", { d: bytes, a: d, imm: BigInt(control & 4) });
+  b.emit("psrldq", { d: group, a: second, imm: BigInt((control & 3) * 4) });
+  b.emit("mpsadbw", { d, a: bytes, b: group });
+};
+
 const ELEMENTWISE = words(`
   paddb paddw paddd paddq psubb psubw psubd psubq paddsb paddsw paddusb paddusw psubsb psubsw psubusb psubusw
   pminub pminsw pmaxub pmaxsw pavgb pavgw pcmpeqb pcmpeqw pcmpeqd pcmpgtb pcmpgtw pcmpgtd
@@ -186,6 +209,11 @@ export const SIMD_OPERATIONS: Family = {
   ...byRow(["pmovmskb", "movmskps", "movmskpd"], signs),
   ...Object.fromEntries(SYNONYMS.map(([mnemonic, row]) => [mnemonic, binary(row)])),
   [Mnemonic.Pshufb]: binary("pshufb", masked),
+  ...byRow(["phminposuw", "aesimc"], unary),
+  ...byRow(["aesenc", "aesenclast", "aesdec", "aesdeclast"], (row) => binary(row)),
+  [Mnemonic.Aeskeygenassist]: aeskeygenassist,
+  [Mnemonic.Pclmulqdq]: pclmulqdq,
+  [Mnemonic.Mpsadbw]: mpsadbw,
   [Mnemonic.Palignr]: palignr,
   [Mnemonic.Ptest]: ptest,
 };

@@ -1,5 +1,16 @@
 import type { UopDefinition, UopEmitter } from "../definition.js";
-import { apply, binaryRow, elementwise, join, lanes, saturateSigned, SHAPES, signed, SUFFIXES } from "./lanes.js";
+import {
+  apply,
+  binaryRow,
+  elementwise,
+  join,
+  lanes,
+  saturateSigned,
+  SHAPES,
+  signed,
+  SUFFIXES,
+  unaryRow,
+} from "./lanes.js";
 
 const rows: UopDefinition[] = [];
 
@@ -132,6 +143,86 @@ rows.push(
       );
       const sum = (part: readonly bigint[]): bigint => part.reduce((total, x) => total + x, 0n);
       return join([sum(differences.slice(0, 8)), sum(differences.slice(8))], 64);
+    },
+  ),
+);
+
+/** Push byte `n` of the vector that `push` pushes in every byte. */
+const spread = (e: UopEmitter, push: () => void, n: number): void => {
+  push();
+  push();
+  e.w.shuffle(Array.from({ length: 16 }, () => n));
+};
+
+rows.push(
+  binaryRow(
+    "mpsadbw",
+    "for each of eight neighbouring groups of four bytes of a, the sum of absolute differences from bytes 3:0 of b",
+    (e) => {
+      const { w } = e;
+      for (let k = 0; k < 4; k++) {
+        const [x, y] = [e.v128(0), e.v128(1)];
+        e.va();
+        e.va();
+        w.shuffle(Array.from({ length: 16 }, (_, n) => (n + k) % 16));
+        w.op("i16x8.extend_low_i8x16_u");
+        w.set(x);
+        spread(e, () => e.vb(), k);
+        w.op("i16x8.extend_low_i8x16_u");
+        w.set(y);
+        w.get(x);
+        w.get(y);
+        w.op("i16x8.sub", "i16x8.abs");
+        if (k > 0) w.op("i16x8.add");
+      }
+    },
+    (a, b) => {
+      const [bytes, group] = [lanes(a, 8), lanes(b, 8, 4)];
+      const sums = Array.from({ length: 8 }, (_, n) =>
+        group.reduce((sum, y, k) => {
+          const x = bytes[n + k] ?? 0n;
+          return sum + (x > y ? x - y : y - x);
+        }, 0n),
+      );
+      return join(sums, 16);
+    },
+  ),
+  unaryRow(
+    "phminposuw",
+    "the smallest unsigned word of a, and above it the place where it is first",
+    (e) => {
+      const { w } = e;
+      const least = e.v128(0);
+      // Value and place in one element, so that a minimum of elements decides both.
+      for (const half of ["low", "high"] as const) {
+        e.va();
+        w.op(`i32x4.extend_${half}_i16x8_u`);
+        w.i32(16);
+        w.op("i32x4.shl");
+        if (half === "low") w.v128(0x1_0000_0000n, 0x3_0000_0002n);
+        else w.v128(0x5_0000_0004n, 0x7_0000_0006n);
+        w.op("v128.or");
+      }
+      w.op("i32x4.min_u");
+      for (const distance of [8, 4]) {
+        w.tee(least);
+        w.get(least);
+        w.get(least);
+        w.shuffle(Array.from({ length: 16 }, (_, n) => (n + distance) % 16));
+        w.op("i32x4.min_u");
+      }
+      w.set(least);
+      w.v128(0n, 0n);
+      w.get(least);
+      w.lane("i32x4.extract_lane", 0);
+      w.i32(16);
+      w.op("i32.rotl");
+      w.lane("i32x4.replace_lane", 0);
+    },
+    (a) => {
+      const words = lanes(a, 16);
+      const least = words.reduce((x, y) => (x < y ? x : y));
+      return least | (BigInt(words.indexOf(least)) << 16n);
     },
   ),
 );
