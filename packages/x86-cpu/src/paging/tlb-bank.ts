@@ -1,7 +1,7 @@
 import { ACCESS_FETCH, ACCESS_WRITE, type AccessKind } from "./second-stage.js";
 
-/** Entries of each array, by the low bits of the page's number; a power of two. Pages 16 MiB apart share one. */
-export const TLB_ENTRIES = 4096;
+/** Entries of each array, by the low bits of the page's number; a power of two. Pages 64 MiB apart share one. */
+export const TLB_ENTRIES = 16_384;
 /**
  * Bytes of an entry: the tag (i64: the linear address of the page, all 64 bits), the address in the WebAssembly memory of
  * the page (u32), and flags (u32).
@@ -16,7 +16,7 @@ const ARRAYS = 2 * KINDS;
 export const TLB_BANK_BYTES = ARRAYS * TLB_ARRAY_BYTES;
 
 /** Fills that are remembered, so that a flush soon after another touches no more than them. */
-const LOG_ENTRIES = 2048;
+const LOG_ENTRIES = 8192;
 /** Large pages that are remembered, of each size. */
 const LARGE_PAGES = 4096;
 
@@ -107,7 +107,12 @@ export class TlbBank {
   /** Drop everything. */
   flush(): void {
     if (this.#fillCount === 0) return;
-    this.#each((at) => this.#drop(at));
+    if (this.#fillCount <= LOG_ENTRIES) this.#each((at) => this.#drop(at));
+    else {
+      this.#words.fill(INVALID);
+      this.#renew(false);
+      this.#renew(true);
+    }
     this.#fillCount = 0;
     for (const { pages } of this.#large) pages.clear();
   }
