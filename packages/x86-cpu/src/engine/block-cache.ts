@@ -1,9 +1,11 @@
 import {
   BLOCK_HEADER_BYTES,
+  LOOKUP_ENTRY_BYTES,
   UOP_BYTES,
   encodeUop,
   encodeUops,
   unpackSystem,
+  uopDefinition,
   uopNumber,
   type Bitness,
   type DecodedInstruction,
@@ -14,6 +16,7 @@ import type { Ram } from "../memory/ram.js";
 
 const PAGE_BYTES = 4096;
 const STOP = uopNumber("stop");
+const MOST_WAYS = 2;
 
 /** A translated block: micro-operations in the processor's memory, and what they came from. */
 export interface Block {
@@ -110,7 +113,8 @@ export class BlockCache {
 
   /** Is there room for a block of so many micro-operations? If not, {@link clear} makes some. */
   hasRoom(uops: number): boolean {
-    return this.#top + BLOCK_HEADER_BYTES + (uops + 1) * UOP_BYTES <= this.base + this.bytes;
+    const most = BLOCK_HEADER_BYTES + (uops + 1) * UOP_BYTES + MOST_WAYS * LOOKUP_ENTRY_BYTES;
+    return this.#top + most <= this.base + this.bytes;
   }
 
   add(key: BlockKey, lifted: LiftedBlock, physical: number, continued: number | undefined): Block {
@@ -132,7 +136,7 @@ export class BlockCache {
       missing,
     };
     this.#view.setUint32(address, instructions.length, true);
-    this.#top = encodeUops(lifted.uops, this.#view, address + BLOCK_HEADER_BYTES);
+    this.#top = this.#addLinks(lifted, encodeUops(lifted.uops, this.#view, address + BLOCK_HEADER_BYTES));
     const old = this.#blocks.get(key);
     if (old !== undefined) this.#drop(old);
     this.#blocks.set(key, block);
@@ -141,6 +145,15 @@ export class BlockCache {
     this.#hold(physical - (physical % PAGE_BYTES), block);
     if (continued !== undefined) this.#hold(continued, block);
     return block;
+  }
+
+  /** Append the links of a block's last micro-operation, which lead nowhere yet; returns the address after them. */
+  #addLinks({ uops }: LiftedBlock, at: number): number {
+    const last = uops.at(-1);
+    const ways = last === undefined ? 0 : (uopDefinition(last.op).ways ?? 0);
+    const end = at + ways * LOOKUP_ENTRY_BYTES;
+    new Uint8Array(this.#view.buffer, at, end - at).fill(0);
+    return end;
   }
 
   /** Forget everything. */

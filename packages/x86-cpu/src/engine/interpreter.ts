@@ -199,6 +199,7 @@ export class Interpreter implements FastPath {
       switch (this.#interpret()) {
         case LEAVE.MISS:
         case LEAVE.STOP:
+          this.#unlink();
           if (this.#fuel() === 0) return this.#boundary(OUTCOME.COMPLETED);
           if (this.#provide()) break;
           this.#boundary(OUTCOME.EXIT);
@@ -282,6 +283,14 @@ export class Interpreter implements FastPath {
     const offset = BigInt(block.offsets[index] as number);
     state.set64(SLOT_RIP, BigInt.asUintN(block.bitness, state.get64(SLOT_RIP) + offset));
     this.#setFuel(this.#fuel() + block.offsets.length - index);
+  }
+
+  /** Cut the link that led to a block which has been dropped. */
+  #unlink(): void {
+    const link = this.#field(ENGINE_FIELD.link);
+    if (link === 0) return;
+    this.#words[(link >> 2) + 2] = 0;
+    this.#setField(ENGINE_FIELD.link, 0);
   }
 
   /** An instruction without a meaning is the last of its block, and such a block raises #UD for no other. */

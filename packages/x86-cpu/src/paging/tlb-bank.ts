@@ -86,9 +86,13 @@ export class TlbBank {
   fill(low: number, high: number, kind: AccessKind, user: boolean, page: number, global: boolean): void {
     const at = arrayOf(kind, user) + indexOf(low);
     const words = this.#words;
-    if (kind === ACCESS_FETCH && words[at] !== INVALID) this.#renew(user);
-    if (this.#fillCount < LOG_ENTRIES) this.#filled[this.#fillCount] = at;
-    this.#fillCount++;
+    if (words[at] !== INVALID) {
+      // It is in the list of what has been filled already.
+      if (kind === ACCESS_FETCH) this.#renew(user);
+    } else {
+      if (this.#fillCount < LOG_ENTRIES) this.#filled[this.#fillCount] = at;
+      this.#fillCount++;
+    }
     words[at] = low & ~0xfff;
     words[at + 1] = high;
     words[at + 2] = page + this.ramBase;
@@ -151,12 +155,19 @@ export class TlbBank {
     if (this.#fillCount === 0) return;
     const words = this.#words;
     const target = page + this.ramBase;
-    const supervisor = arrayOf(ACCESS_WRITE, false);
-    const user = arrayOf(ACCESS_WRITE, true);
-    this.#each((at) => {
-      const write = (at >= supervisor && at < supervisor + ARRAY_WORDS) || (at >= user && at < user + ARRAY_WORDS);
-      if (write && words[at + 2] === target) words[at] = INVALID;
-    });
+    for (const user of [false, true]) {
+      const first = arrayOf(ACCESS_WRITE, user);
+      if (this.#fillCount <= LOG_ENTRIES) {
+        for (let i = 0; i < this.#fillCount; i++) {
+          const at = this.#filled[i] as number;
+          if (at >= first && at < first + ARRAY_WORDS && words[at + 2] === target) words[at] = INVALID;
+        }
+      } else {
+        for (let at = first; at < first + ARRAY_WORDS; at += ENTRY_WORDS) {
+          if (words[at + 2] === target) words[at] = INVALID;
+        }
+      }
+    }
   }
 
   #flushRange(low: number, high: number, shift: number): void {

@@ -2,7 +2,7 @@ import { slot } from "../state/layout.js";
 import type { MemorySize, UopEmitter } from "../uops/definition.js";
 import { UOP_BYTES } from "../uops/definition.js";
 import type { Label, ValueType, WasmWriter } from "../wasm/writer.js";
-import { ENGINE_FIELD, LEAVE, TLB_ENTRY_BYTES_LOG2, type InterpreterLayout } from "./layout.js";
+import { ENGINE_FIELD, LEAVE, LOOKUP_ENTRY_BYTES, TLB_ENTRY_BYTES_LOG2, type InterpreterLayout } from "./layout.js";
 
 const FIELD_D = 2;
 const FIELD_A = 4;
@@ -18,6 +18,18 @@ export interface SlowPaths {
   readonly evaluate: number;
 }
 
+/** How the generated code goes on from block to block. */
+export interface BlockFlow {
+  /** Looks up the block at RIP, and notes it in the link that local `link` holds the address of, if that is not 0. */
+  readonly next: Label;
+  /** Enters the block whose address is in local `block`. */
+  readonly enter: Label;
+  /** Locals: i32, i32, i64. */
+  readonly block: number;
+  readonly link: number;
+  readonly rip: number;
+}
+
 const LOADS = { 1: "i64.load8_u", 2: "i64.load16_u", 4: "i64.load32_u", 8: "i64.load", 16: "v128.load" } as const;
 const STORES = { 1: "i64.store8", 2: "i64.store16", 4: "i64.store32", 8: "i64.store", 16: "v128.store" } as const;
 
@@ -30,14 +42,14 @@ export class InterpreterEmitter implements UopEmitter {
 
   /**
    * @param pc local with the address of the micro-operation
-   * @param next label that looks the block at RIP up; absent in a function of an outlined row
+   * @param flow where a block may go on; absent in a function of an outlined row
    */
   constructor(
     readonly w: WasmWriter,
     private readonly layout: InterpreterLayout,
     private readonly pc: number,
     private readonly slow: SlowPaths,
-    private readonly next: Label | undefined,
+    private readonly flow: BlockFlow | undefined,
   ) {}
 
   private offsetIn(field: number): void {
@@ -290,7 +302,7 @@ export class InterpreterEmitter implements UopEmitter {
 
   skip(count: () => void): void {
     const { w } = this;
-    if (this.next === undefined) throw new RangeError("an outlined micro-operation cannot skip");
+    if (this.flow === undefined) throw new RangeError("an outlined micro-operation cannot skip");
     w.get(this.pc);
     count();
     w.i32(Math.log2(UOP_BYTES));
@@ -298,10 +310,40 @@ export class InterpreterEmitter implements UopEmitter {
     w.set(this.pc);
   }
 
-  jump(target: () => void): void {
-    if (this.next === undefined) throw new RangeError("an outlined micro-operation cannot jump");
-    this.set("rip", target);
-    this.w.br(this.next);
+  jump(target: () => void, way?: () => void): void {
+    const { w, flow, layout } = this;
+    if (flow === undefined) throw new RangeError("an outlined micro-operation cannot jump");
+    const { next, enter, block, link, rip } = flow;
+    target();
+    w.set(rip);
+    this.set("rip", () => w.get(rip));
+    if (way === undefined) {
+      w.i32(0);
+      w.set(link);
+      w.br(next);
+      return;
+    }
+    // The links come after the micro-operation that ends the block.
+    w.get(this.pc);
+    w.i32(UOP_BYTES);
+    w.op("i32.add");
+    way();
+    w.i32(Math.log2(LOOKUP_ENTRY_BYTES));
+    w.op("i32.shl", "i32.add");
+    w.tee(link);
+    w.mem("i64.load");
+    w.get(rip);
+    w.op("i64.ne");
+    w.get(link);
+    w.mem("i32.load", 8);
+    w.i32(0);
+    w.mem("i32.load", layout.engine + ENGINE_FIELD.tag);
+    w.op("i32.ne", "i32.or");
+    w.brIf(next);
+    w.get(link);
+    w.mem("i32.load", 12);
+    w.set(block);
+    w.br(enter);
   }
 
   system(): void {
@@ -309,6 +351,8 @@ export class InterpreterEmitter implements UopEmitter {
   }
 
   stop(): void {
+    const { flow } = this;
+    if (flow !== undefined) this.setEngine("i32.store", ENGINE_FIELD.link, () => this.w.get(flow.link));
     this.leave(LEAVE.STOP);
   }
 

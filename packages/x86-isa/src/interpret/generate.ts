@@ -38,6 +38,8 @@ export function generateInterpreter(layout: InterpreterLayout): Uint8Array<Array
       const ripLocal = w.local("i64");
       const left = w.local("i64");
       const reason = w.local("i32");
+      const link = w.local("i32");
+      const entry = w.local("i32");
       const next = w.openLoop();
 
       // Look the block up: its entry has RIP and the tag in force.
@@ -53,11 +55,11 @@ export function generateInterpreter(layout: InterpreterLayout): Uint8Array<Array
       w.op("i32.and");
       w.i32(Math.log2(LOOKUP_ENTRY_BYTES));
       w.op("i32.shl");
-      w.tee(block);
+      w.tee(entry);
       w.mem("i64.load", layout.lookup);
       w.get(ripLocal);
       w.op("i64.ne");
-      w.get(block);
+      w.get(entry);
       w.mem("i32.load", layout.lookup + 8);
       w.i32(0);
       w.mem("i32.load", layout.engine + ENGINE_FIELD.tag);
@@ -66,10 +68,19 @@ export function generateInterpreter(layout: InterpreterLayout): Uint8Array<Array
         w.i32(LEAVE.MISS);
         w.op("return");
       });
-      w.get(block);
+      w.get(entry);
       w.mem("i32.load", layout.lookup + 12);
       w.set(block);
+      // The way that led here finds it without a lookup from now on.
+      w.get(link);
+      w.if(() => {
+        w.get(link);
+        w.get(entry);
+        w.mem("v128.load", layout.lookup);
+        w.mem("v128.store");
+      });
 
+      const enter = w.openLoop();
       // Take the fuel for all of it at once.
       w.i32(0);
       w.mem("i64.load", fuel);
@@ -95,7 +106,8 @@ export function generateInterpreter(layout: InterpreterLayout): Uint8Array<Array
       w.set(pc);
 
       const dispatch = w.openLoop();
-      const emitter = new InterpreterEmitter(w, layout, pc, slow, next);
+      const flow = { next, enter, block, link, rip: ripLocal };
+      const emitter = new InterpreterEmitter(w, layout, pc, slow, flow);
       const labels = UOPS.map(() => w.openBlock()).reverse();
       const [first] = labels;
       if (first === undefined) throw new RangeError("the table of micro-operations is empty");
@@ -123,6 +135,7 @@ export function generateInterpreter(layout: InterpreterLayout): Uint8Array<Array
           w.br(dispatch);
         }
       }
+      w.end();
       w.end();
       w.end();
       w.op("unreachable");
@@ -161,7 +174,8 @@ export function generateSingle(row: UopDefinition, layout: InterpreterLayout): U
     ["i32"],
     ["i32"],
     (w) => {
-      w.block((next) => row.wasm(new InterpreterEmitter(w, layout, 0, slow, next)));
+      const [block, link, rip] = [w.local("i32"), w.local("i32"), w.local("i64")];
+      w.block((next) => row.wasm(new InterpreterEmitter(w, layout, 0, slow, { next, enter: next, block, link, rip })));
       w.i32(0);
     },
     "run",

@@ -18,14 +18,17 @@ export const ENGINE_FIELD = {
   writeTlb: 40,
   /** u32: what blocks that may follow are tagged with: the code mode in force and the age of the translations. */
   tag: 44,
-  /** u32: block lookups that found theirs; for statistics. */
-  reserved: 48,
+  /** u32: after `LEAVE.STOP`, address of the link that led to the block, or 0. */
+  link: 48,
 } as const;
 
 /** Bytes that the fields take. */
 export const ENGINE_BYTES = 64;
 
-/** Bytes of an entry of the lookup table: RIP (i64), tag (u32), address of the block (u32). */
+/**
+ * Bytes of an entry of the lookup table: RIP (i64), tag (u32), address of the block (u32). A block ends in as many
+ * such entries of its own, links, as its last micro-operation has ways out: each remembers where its way led.
+ */
 export const LOOKUP_ENTRY_BYTES = 16;
 /** Bytes before a block's first micro-operation: the count of its instructions (u32). */
 export const BLOCK_HEADER_BYTES = 16;

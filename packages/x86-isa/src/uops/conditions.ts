@@ -1,6 +1,6 @@
 import { ARITHMETIC_FLAGS, decodeFlags, encodeFlags } from "../state/flags.js";
 import type { UopDefinition, UopEmitter, UopValues } from "./definition.js";
-import { emitZeroExtend, zeroExtend } from "./parts.js";
+import { emitBranch, zeroExtend } from "./parts.js";
 
 const { CF, PF, ZF, SF, OF } = { CF: 1n, PF: 1n << 2n, ZF: 1n << 6n, SF: 1n << 7n, OF: 1n << 11n };
 
@@ -184,15 +184,8 @@ for (const [code, { name, wasm, holds }] of conditions.entries()) {
       operands: ["imm"],
       readsFlags: true,
       ends: true,
-      wasm: (e) =>
-        e.jump(() => {
-          e.get("rip");
-          e.immLow();
-          e.immHigh();
-          wasm(e);
-          e.w.op("select", "i64.add");
-          emitZeroExtend(e, size);
-        }),
+      ways: 2,
+      wasm: (e) => emitBranch(e, size, () => wasm(e)),
       evaluate: (v) => {
         const half = holds(flagsOf(v)) ? v.imm() : v.imm() >> 32n;
         v.set("rip", zeroExtend(size, v.get("rip") + BigInt.asIntN(32, half)));

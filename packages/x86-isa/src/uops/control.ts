@@ -1,6 +1,6 @@
 import { GuestException } from "../machine.js";
 import type { UopDefinition, UopEmitter } from "./definition.js";
-import { emitZeroExtend, signExtend, u64, zeroExtend } from "./parts.js";
+import { emitBranch, emitZeroExtend, signExtend, u64, zeroExtend } from "./parts.js";
 
 const GENERAL_PROTECTION = 13;
 
@@ -123,11 +123,15 @@ for (const size of [16, 32, 64] as const) {
       summary: `RIP += low half of imm (signed), cut to ${size} bits`,
       operands: ["imm"],
       ends: true,
+      ways: 1,
       wasm: (e) =>
-        e.jump(() => {
-          ahead(e, "low");
-          emitZeroExtend(e, size);
-        }),
+        e.jump(
+          () => {
+            ahead(e, "low");
+            emitZeroExtend(e, size);
+          },
+          () => e.w.i32(0),
+        ),
       evaluate: (v) => v.set("rip", zeroExtend(size, v.get("rip") + BigInt.asIntN(32, v.imm()))),
     },
     {
@@ -135,14 +139,11 @@ for (const size of [16, 32, 64] as const) {
       summary: `RIP += low half of imm if a is not 0, else += high half (signed); cut to ${size} bits`,
       operands: ["a", "imm"],
       ends: true,
+      ways: 2,
       wasm: (e) =>
-        e.jump(() => {
-          e.get("rip");
-          e.immLow();
-          e.immHigh();
+        emitBranch(e, size, () => {
           e.a();
-          e.w.op("i64.eqz", "i32.eqz", "select", "i64.add");
-          emitZeroExtend(e, size);
+          e.w.op("i64.eqz", "i32.eqz");
         }),
       evaluate: (v) => {
         const half = v.a() !== 0n ? v.imm() : v.imm() >> 32n;

@@ -89,8 +89,11 @@ export interface UopEmitter {
   raiseDynamic(fault: () => void): void;
   /** Skip as many micro-operations as the i32 pushed by `count` says. */
   skip(count: () => void): void;
-  /** Leave to the block at the RIP pushed as i64 by `target`. */
-  jump(target: () => void): void;
+  /**
+   * Leave to the block at the RIP pushed as i64 by `target`. `way` pushes as i32 which of the row's `ways` out it is,
+   * always to the same distance from the block, so that where it leads can be remembered.
+   */
+  jump(target: () => void, way?: () => void): void;
   /** Leave to TypeScript: for the system instruction that ends the block. */
   system(): void;
   /** Leave to TypeScript at an instruction boundary; RIP and fuel are as they should be. */
@@ -134,6 +137,8 @@ export interface UopDefinition {
   readonly faults?: boolean;
   /** It is the last of its block. */
   readonly ends?: boolean;
+  /** How many targets it knows that are always at the same distance: one for a jump, two for a conditional one. */
+  readonly ways?: 1 | 2;
   /**
    * It writes lazy flags. With `readsFlags` beside it, it keeps some of them (INC keeps CF, a shift by zero keeps all):
    * only a row that writes without reading makes earlier flags dead.

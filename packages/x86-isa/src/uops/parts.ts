@@ -37,6 +37,31 @@ export function emitResult(e: UopEmitter, size: Size, result: number): void {
   });
 }
 
+/**
+ * End the block: to RIP plus the low half of the constant if `condition` pushes an i32 that is not 0, otherwise plus the
+ * high half; cut to `size` bits.
+ */
+export function emitBranch(e: UopEmitter, size: Size, condition: () => void): void {
+  const { w } = e;
+  const taken = e.i32(0);
+  condition();
+  w.set(taken);
+  e.jump(
+    () => {
+      e.get("rip");
+      e.immLow();
+      e.immHigh();
+      w.get(taken);
+      w.op("select", "i64.add");
+      emitZeroExtend(e, size);
+    },
+    () => {
+      w.get(taken);
+      w.op("i32.eqz");
+    },
+  );
+}
+
 /** Write the lazy flags: the result from a local, the second word as pushed by `aux`. */
 export function emitFlags(e: UopEmitter, size: Size, result: number, aux: () => void): void {
   e.set("flagResult", () => {
