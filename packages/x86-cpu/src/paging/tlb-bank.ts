@@ -16,7 +16,7 @@ const ARRAYS = 2 * KINDS;
 export const TLB_BANK_BYTES = ARRAYS * TLB_ARRAY_BYTES;
 
 /** Fills that are remembered, so that a flush soon after another touches no more than them. */
-const LOG_ENTRIES = 8192;
+const LOG_ENTRIES = 2048;
 /** Large pages that are remembered, of each size. */
 const LARGE_PAGES = 4096;
 
@@ -90,6 +90,7 @@ export class TlbBank {
       // It is in the list of what has been filled already.
       if (kind === ACCESS_FETCH) this.#renew(user);
     } else {
+      if (this.#fillCount === LOG_ENTRIES) this.#shortenList();
       if (this.#fillCount < LOG_ENTRIES) this.#filled[this.#fillCount] = at;
       this.#fillCount++;
     }
@@ -97,6 +98,16 @@ export class TlbBank {
     words[at + 1] = high;
     words[at + 2] = page + this.ramBase;
     words[at + 3] = global ? GLOBAL : 0;
+  }
+
+  /** Entries that were dropped and filled again are in the list twice: make it anew. */
+  #shortenList(): void {
+    const words = this.#words;
+    let count = 0;
+    for (let at = 0; at < words.length && count < LOG_ENTRIES; at += ENTRY_WORDS) {
+      if (words[at] !== INVALID) this.#filled[count++] = at;
+    }
+    this.#fillCount = count;
   }
 
   /** The address lies in a page of so many bytes: one invalidation ends all of it. */
@@ -155,17 +166,20 @@ export class TlbBank {
     if (this.#fillCount === 0) return;
     const words = this.#words;
     const target = page + this.ramBase;
-    for (const user of [false, true]) {
-      const first = arrayOf(ACCESS_WRITE, user);
-      if (this.#fillCount <= LOG_ENTRIES) {
-        for (let i = 0; i < this.#fillCount; i++) {
-          const at = this.#filled[i] as number;
-          if (at >= first && at < first + ARRAY_WORDS && words[at + 2] === target) words[at] = INVALID;
-        }
-      } else {
-        for (let at = first; at < first + ARRAY_WORDS; at += ENTRY_WORDS) {
-          if (words[at + 2] === target) words[at] = INVALID;
-        }
+    const drop = (at: number): void => {
+      if (words[at + 2] === target) words[at] = INVALID;
+    };
+    const [supervisor, user] = [arrayOf(ACCESS_WRITE, false), arrayOf(ACCESS_WRITE, true)];
+    const count = this.#fillCount;
+    if (count <= LOG_ENTRIES) {
+      for (let i = 0; i < count; i++) {
+        const at = this.#filled[i] as number;
+        if ((at >= supervisor && at < supervisor + ARRAY_WORDS) || (at >= user && at < user + ARRAY_WORDS)) drop(at);
+      }
+    } else {
+      for (let at = 0; at < ARRAY_WORDS; at += ENTRY_WORDS) {
+        drop(supervisor + at);
+        drop(user + at);
       }
     }
   }

@@ -152,7 +152,7 @@ export class Tlb {
 
   /** Drop the translations for writes to a host physical page: it has become code. */
   flushWritesTo(page: number): void {
-    for (const bank of this.#banks) bank.flushWritesTo(page);
+    for (const bank of this.#banks) if (bank.used !== 0) bank.flushWritesTo(page);
   }
 }
 

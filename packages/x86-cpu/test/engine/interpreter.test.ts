@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { byte, dword, mem, qword, reg } from "@tapvisor/x86-isa";
+import { byte, dword, mem, qword, reg, sym, type Assembler } from "@tapvisor/x86-isa";
 import { CODE, DATA, Rig, STACK } from "./rig.js";
 
 const { rax, rbx, rcx, rdx, rsi, rdi, rsp, eax, ebx, ecx, edx, al, ax } = reg;
@@ -153,6 +153,22 @@ describe.each(["interpreter", "stepper"] as const)("the %s", (how) => {
     rig.load((a) => a.mov(eax, 2).hlt());
     rig.run(how);
     expect(rig.state.gpr(0)).toBe(2n);
+  });
+
+  it("takes the way to a block anew whenever its code has changed", () => {
+    const rig = new Rig(64);
+    // Each turn of the loop jumps to code in another page, whose constant it then makes one greater.
+    const code = (a: Assembler): void => {
+      a.mov(ecx, 100).xor(eax, eax).label("again").jmp("changed").label("back");
+      a.inc(dword(sym("constant", -4)))
+        .dec(ecx)
+        .jne("again")
+        .hlt();
+      a.align(4096).label("changed").add(eax, 0x1000_0000).label("constant").jmp("back");
+    };
+    rig.load(code);
+    rig.run(how);
+    expect(rig.state.gpr(0)).toBe(BigInt((100 * 0x1000_0000 + (99 * 100) / 2) % 2 ** 32));
   });
 
   it("runs string instructions one repetition an instruction", () => {
