@@ -8,12 +8,13 @@ import { HINTS } from "./hints.js";
 import { MOVES } from "./moves.js";
 import { MULTIPLY } from "./multiply.js";
 import { SHIFTS } from "./shifts.js";
+import { SIMD_FLOAT_MMX } from "./simd/float-mmx.js";
+import { SIMD_FLOAT, SIMD_FLOAT_CODES } from "./simd/float.js";
 import { MMX } from "./simd/mmx.js";
 import { SIMD_MOVE_CODES, SIMD_MOVES } from "./simd/moves.js";
 import { SIMD_OPERATIONS } from "./simd/operations.js";
 import { SIMD_SHUFFLES } from "./simd/shuffles.js";
 import { SIMD_STRINGS } from "./simd/strings.js";
-import { SSE_FLOAT, SSE_FLOAT_CODES } from "./sse-float.js";
 import { STACK } from "./stack.js";
 import { STRING_CODES, STRINGS } from "./strings.js";
 import { X87_CODES } from "./x87.js";
@@ -30,7 +31,8 @@ const FAMILIES: readonly Family[] = [
   STRINGS,
   DECIMAL,
   HINTS,
-  SSE_FLOAT,
+  SIMD_FLOAT,
+  SIMD_FLOAT_MMX,
   SIMD_MOVES,
   SIMD_OPERATIONS,
   SIMD_SHUFFLES,
@@ -38,7 +40,7 @@ const FAMILIES: readonly Family[] = [
   MMX,
 ];
 
-const CODE_FAMILIES: readonly CodeFamily[] = [STRING_CODES, SSE_FLOAT_CODES, SIMD_MOVE_CODES, ...X87_CODES];
+const CODE_FAMILIES: readonly CodeFamily[] = [STRING_CODES, SIMD_FLOAT_CODES, SIMD_MOVE_CODES, ...X87_CODES];
 
 function index(families: readonly (Family | CodeFamily)[]): ReadonlyMap<number, Lifter> {
   const lifters = new Map<number, Lifter>();

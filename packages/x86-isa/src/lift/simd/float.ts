@@ -1,9 +1,9 @@
-import { Code, Mnemonic } from "../decode/iced.js";
-import { PREDICATE_NAMES } from "../uops/sse/compare.js";
-import type { Shape } from "../uops/sse/lanes.js";
-import type { Builder } from "./builder.js";
-import type { CodeFamily, Family, Lifter } from "./family.js";
-import { readScalar, readVector, xmmOperand } from "./vectors.js";
+import { Code, Mnemonic } from "../../decode/iced.js";
+import { PREDICATE_NAMES } from "../../uops/sse/compare.js";
+import type { Shape } from "../../uops/sse/lanes.js";
+import type { Builder } from "../builder.js";
+import type { CodeFamily, Family, Lifter } from "../family.js";
+import { readScalar, readVector, xmmOperand } from "../vectors.js";
 
 type Suffix = Shape["suffix"];
 
@@ -81,7 +81,7 @@ const storeControl: Lifter = (b) => {
 };
 
 /** Floating point of SSE, SSE2 and SSE3. */
-export const SSE_FLOAT: Family = {
+export const SIMD_FLOAT: Family = {
   [Mnemonic.Addss]: binary("add", "ss"),
   [Mnemonic.Addsd]: binary("add", "sd"),
   [Mnemonic.Addps]: binary("add", "ps"),
@@ -148,6 +148,6 @@ export const SSE_FLOAT: Family = {
 };
 
 /** CMPSD shares its mnemonic with a string instruction. */
-export const SSE_FLOAT_CODES: CodeFamily = {
+export const SIMD_FLOAT_CODES: CodeFamily = {
   [Code.Cmpsd_xmm_xmmm64_imm8]: compare("sd"),
 };
