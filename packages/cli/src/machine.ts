@@ -77,7 +77,7 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
       interceptors: options.interceptors ?? [],
       bus: () => new AddressBus(),
       devices: (board) => model.devices(board, console),
-      firmware: model.firmware,
+      firmware: (board) => model.firmware(board),
     }),
   );
   const uart = machine.devices.map(({ device }) => device).find((device) => device instanceof Uart16550);

@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { Assembler, dword, reg } from "@tapvisor/x86-isa";
+import { Assembler, byte as byteAt, dword, reg, word } from "@tapvisor/x86-isa";
 import type { RunReport } from "../src/report.js";
 import { file, missing, tapvisor } from "./support/command.js";
 import { debugExit, kernel } from "./support/kernels.js";
 
-const { al, cx, eax, ebx, ecx, edi, edx, esi, ax, dx } = reg;
+const { al, bx, cx, eax, ebx, ecx, edi, edx, esi, si, ax, dx } = reg;
 
 describe("--machine", () => {
   it("lists the machines in its help, and names them where there is none of the name", async () => {
@@ -97,5 +97,34 @@ describe("the machine kut", () => {
     expect((await run("--machine", "kut")).status).toBe(13);
     // The stock machine's timer is not programmed: it halts for good.
     expect((await run()).status).toBe(0);
+  });
+
+  it("sleeps in S3 until the alarm of its clock, and goes on at the waking vector with its memory kept", async () => {
+    const wake = new Assembler(16);
+    // In real mode: the word that was left, and a register that lost its power.
+    wake.mov(bx, word(0x500)).add(bx, si).mov(ax, bx).out(0xf4, ax).hlt();
+    const code = wake.assemble(0).bytes;
+    const image = (name: string, alarm: boolean) =>
+      file(
+        name,
+        kernel((a) => {
+          for (const [at, byte] of code.entries()) a.mov(byteAt({ disp: 0x1000 + at }), byte);
+          // The FACS is the first table.
+          a.mov(dword({ disp: 0xf_004c }), 0x1000)
+            .mov(word({ disp: 0x500 }), 0x21)
+            .mov(esi, 7);
+          for (const index of [1, 3, 5]) a.mov(al, index).out(0x70, al).mov(al, 0xff).out(0x71, al);
+          a.mov(al, 11)
+            .out(0x70, al)
+            .mov(al, alarm ? 0x22 : 0x02)
+            .out(0x71, al);
+          a.mov(edx, 0x602).mov(eax, 0x400).out(dx, ax);
+          a.mov(edx, 0x604).mov(eax, 0x2400).out(dx, ax);
+          debugExit(a, 1);
+        }),
+      );
+    expect((await tapvisor(["run", image("s3", true), "--machine", "kut", "--smp", "2"])).status).toBe(0x43);
+    // Nothing wakes it without the alarm.
+    expect((await tapvisor(["run", image("s3-forever", false), "--machine", "kut"])).status).toBe(0);
   });
 });

@@ -213,6 +213,18 @@ export class KvmVcpu implements Vcpu {
     this.kvm.ops.vcpu_reset(this, initEvent);
   }
 
+  /** As the vCPU was when it was made; what user space was asked for is dropped. */
+  powerOn(): void {
+    this.completeUserspaceIo = undefined;
+    this.blocking = false;
+    this.#loaded(() => {
+      this.lapic?.reset(false);
+      this.reset(false);
+      mmuUnload(this);
+    });
+    this.arch.mpState = this.lapic === undefined || this.isResetBootProcessor ? "runnable" : "uninitialized";
+  }
+
   deliverSipi(vector: number): void {
     deliverSipiVector(this, vector);
   }

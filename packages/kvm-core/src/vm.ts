@@ -257,6 +257,18 @@ export class KvmVm implements Vm {
     return this.pic?.portRead(port, into) === true || this.pit?.portRead(port, into) === true;
   }
 
+  /**
+   * What user space does by ioctls when a machine is reset: the interrupt controllers, the timer and the vCPUs are as
+   * power-on leaves them. Memory stays.
+   */
+  reset(): void {
+    this.#requireAlive("reset");
+    this.pic?.reset();
+    this.pit?.reset();
+    this.ioapic?.reset();
+    for (const vcpu of this.#vcpus) vcpu.powerOn();
+  }
+
   /** kvm_notify_acked_irq: the service of a line's interrupt has ended, in the PIC or the I/O APIC. */
   irqAcknowledged(gsi: number): void {
     if (gsi === PIT_GSI) this.pit?.irqAcknowledged();
@@ -293,7 +305,7 @@ export class KvmVm implements Vm {
     if (this.destroyed) return;
     const { kvm } = this;
     kvm.hooks.vmDestroyed({ vm: this });
-    this.pit?.free();
+    this.pit?.reset();
     this.#freePrivateSlots();
     kvm.ops.vm_destroy?.(this);
     for (const vcpu of this.#vcpus) {

@@ -20,5 +20,5 @@ export const STOCK_MACHINE: MachineModel = {
       { bus: "port", base: PLACES.FW_CFG, device: new FwCfg(machineItems(memorySize, cpus)) },
     ];
   },
-  firmware: { ports: PIC_SETUP, memory: [] },
+  firmware: () => ({ ports: PIC_SETUP, memory: [] }),
 };

@@ -27,6 +27,11 @@ export interface FirmwareState {
   readonly ports: readonly (readonly [port: number, value: number])[];
   /** What it left in guest memory, by guest physical address. */
   readonly memory: readonly { readonly address: number; readonly data: Uint8Array }[];
+  /**
+   * Where a guest leaves the address at which it wants to go on, in real mode, after sleep state S3: the waking vector
+   * of ACPI's FACS. Without it the machine cannot sleep.
+   */
+  readonly wakingVectorAt?: number;
 }
 
 /** A kind of machine by its name: which devices it has, and where. */
@@ -36,5 +41,5 @@ export interface MachineModel {
   readonly summary: string;
   /** Make the devices of one machine. `console` takes what its first serial port sends. */
   devices(board: Board, console: ByteSink): readonly PlacedDevice[];
-  readonly firmware: FirmwareState;
+  firmware(board: Pick<Board, "memorySize" | "cpus">): FirmwareState;
 }

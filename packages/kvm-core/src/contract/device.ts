@@ -41,11 +41,16 @@ export interface DeviceEnvironment {
   readonly timers: HostTimers;
   /** Ask `machine.run()` to stop once the access that is under way is complete. The first request counts. */
   requestStop(stop: DeviceStop): void;
+  /** A device wakes the machine from `suspend`; of a machine that is awake it asks nothing. */
+  requestWake(): void;
 }
 
-/** Why a device stopped the machine. `value` is what the guest wrote to the debug-exit port. */
+/** Why a device stopped the machine. `value` is what the guest wrote to the debug-exit port; `suspend` is sleep state S3. */
 export type DeviceStop =
-  { readonly kind: "debug-exit"; readonly value: number } | { readonly kind: "shutdown" } | { readonly kind: "reset" };
+  | { readonly kind: "debug-exit"; readonly value: number }
+  | { readonly kind: "shutdown" }
+  | { readonly kind: "reset" }
+  | { readonly kind: "suspend" };
 
 /** Ports or guest physical addresses, and the devices that claim them: struct kvm_io_bus. */
 export interface IoBus {

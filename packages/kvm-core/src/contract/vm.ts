@@ -43,6 +43,8 @@ export interface Vm {
   readPort(port: number, into: Uint8Array): boolean;
   writePort(port: number, data: Uint8Array): boolean;
   irqLine(gsi: number, level: boolean): void;
+  /** Controllers and vCPUs as power-on leaves them. */
+  reset(): void;
   getDirtyLog(slot: number): Uint32Array;
   setTssAddr(address: number): void;
   setIdentityMapAddr(address: number): void;

@@ -39,13 +39,21 @@ export class I8254Channel {
    */
   constructor(
     private readonly now: () => number,
-    gate: boolean,
+    private readonly gateAtReset: boolean,
     private readonly loaded: (periodNs: number) => void,
   ) {
-    this.#state = {
+    this.#state = this.#powerOn();
+  }
+
+  #powerOn(): I8254ChannelState {
+    return {
       count: 0x10000, countLatched: 0, latchedCount: 0, statusLatched: false, status: 0, readState: 0, writeState: 0,
-      writeLatch: 0, access: 0, mode: UNPROGRAMMED, bcd: false, gate, countLoadTime: now(),
+      writeLatch: 0, access: 0, mode: UNPROGRAMMED, bcd: false, gate: this.gateAtReset, countLoadTime: this.now(),
     }; // prettier-ignore
+  }
+
+  reset(): void {
+    this.#state = this.#powerOn();
   }
 
   get mode(): number {

@@ -81,9 +81,13 @@ export class I8254 {
     else this.#arm(state.deadline);
   }
 
-  /** Stop the timer: the VM is destroyed. */
-  free(): void {
+  /** Power-on: nothing is programmed, and nothing ticks. */
+  reset(): void {
     this.#timer.cancel();
+    for (const channel of this.#channels) channel.reset();
+    this.#speakerData = false;
+    this.#pending = 0;
+    this.#acknowledged = true;
   }
 
   get #isPeriodic(): boolean {

@@ -47,6 +47,12 @@ export class I8259Pair {
     this.#update();
   }
 
+  reset(): void {
+    this.#master.reset();
+    this.#slave.reset();
+    this.#output = false;
+  }
+
   /** kvm_pic_set_irq. */
   setIrq(input: number, level: boolean): void {
     if (input < 8) this.#master.setInput(input, level);

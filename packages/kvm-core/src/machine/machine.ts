@@ -12,6 +12,14 @@ export interface MachineParts {
   readonly memory: IoBus;
   /** Guest instructions that all processors of the host have retired so far. */
   readonly retired: () => number;
+  /** What is done to the parts when the machine sleeps and wakes; without it, it turns off instead. */
+  readonly sleep?: SleepActions;
+}
+
+/** Sleep state S3: everything but memory, and what may wake the machine, loses its power. */
+export interface SleepActions {
+  enter(): void;
+  wake(): void;
 }
 
 export interface MachineRunOptions {
@@ -66,20 +74,24 @@ export class Machine {
   readonly #inputs: InputRecord[] = [];
   #receivers: ((bytes: readonly number[]) => void)[] = [];
   #arrived: (readonly number[])[] = [];
+  readonly #sleep: SleepActions | undefined;
   #requested: DeviceStop | undefined;
+  #woken = false;
   #running = false;
 
-  constructor({ core, vm, ports, memory, retired }: MachineParts) {
+  constructor({ core, vm, ports, memory, retired, sleep }: MachineParts) {
     this.core = core;
     this.vm = vm;
     this.ports = ports;
     this.memory = memory;
     this.#retired = retired;
+    this.#sleep = sleep;
     this.#io = new IoExits(core, vm, ports, memory);
     this.environment = {
       clock: core.host.clock,
       timers: core.host.timers,
       requestStop: (stop) => void (this.#requested ??= stop),
+      requestWake: () => void (this.#woken = true),
     };
   }
 
@@ -210,11 +222,28 @@ export class Machine {
     }
   }
 
-  #requestedStop(): MachineStop | "continue" {
+  #requestedStop(): Progress | "continue" {
     const requested = this.#requested;
     this.#requested = undefined;
     if (requested === undefined) return "continue";
+    if (requested.kind === "suspend") return this.#suspend();
     return requested.kind === "debug-exit" ? { stop: "debug-exit", value: requested.value } : { stop: requested.kind };
+  }
+
+  /** Sleep until a device wakes the machine; `halt` when nothing is left that could. */
+  #suspend(): Progress {
+    if (this.#sleep === undefined) return { stop: "shutdown" };
+    const { clock, timers } = this.core.host;
+    this.#sleep.enter();
+    this.#woken = false;
+    while (!this.#woken) {
+      const next = timers.next();
+      if (next === undefined) return { stop: "halt" };
+      clock.advanceTo(next);
+      timers.runDue();
+    }
+    this.#sleep.wake();
+    return "runnable";
   }
 
   #takeInput(): void {

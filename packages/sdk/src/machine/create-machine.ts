@@ -4,7 +4,7 @@ import {
   type Interceptor, type InterceptorScope, type IoBus, type IrqLine, type Kvm, type PhysicalMemory,
   type PlacedDevice, type Vcpu, type Vm,
 } from "@tapvisor/kvm-core"; // prettier-ignore
-import { installImage, type GuestImage } from "../loaders/image.js";
+import { flatSegment, installImage, type GuestImage } from "../loaders/image.js";
 import { BELOW_4G_END } from "../loaders/multiboot-info.js";
 import { guestCpuid } from "./guest-cpuid.js";
 import type { MachineDefinition } from "./define-machine.js";
@@ -57,7 +57,29 @@ export function createMachine(definition: MachineDefinition): ComposedMachine {
       vcpu.setCpuid2(guestCpuid(kvm.getSupportedCpuid(), id, definition));
       return vcpu;
     });
-    const machine = new Machine({ core: kvm.core, vm, ports: definition.bus(), memory: definition.bus(), retired });
+    const firmware = definition.firmware?.({ memorySize, cpus }) ?? NO_FIRMWARE;
+    const { wakingVectorAt } = firmware;
+    const ports = definition.bus();
+    const machine = new Machine({
+      core: kvm.core,
+      vm,
+      ports,
+      memory: definition.bus(),
+      retired,
+      ...(wakingVectorAt === undefined
+        ? {}
+        : {
+            sleep: {
+              // Devices are reset as the machine wakes: until then one of them has to wake it.
+              enter: () => vm.reset(),
+              wake() {
+                for (const { device } of devices) device.reset();
+                setPorts(firmware, vm, ports);
+                enterRealMode(boot(vcpus), readU32(vm, wakingVectorAt));
+              },
+            },
+          }),
+    });
     const board: Board = {
       environment: machine.environment,
       memorySize,
@@ -83,7 +105,8 @@ export function createMachine(definition: MachineDefinition): ComposedMachine {
       input: (bytes) => machine.input(bytes),
       attach: (interceptor, scope) => kvm.core.attach(interceptor, scope),
       load(image) {
-        applyFirmware(definition.firmware, vm, machine.ports);
+        setPorts(firmware, vm, ports);
+        for (const { address, data } of firmware.memory) vm.writeGuest(address, data);
         installImage(image, vm, boot(vcpus));
       },
       dispose() {
@@ -116,15 +139,23 @@ function backMemory(vm: Vm, memory: PhysicalMemory, size: number): void {
   }
 }
 
-/** Do what firmware would have done. */
-function applyFirmware(firmware: FirmwareState | undefined, vm: Vm, ports: IoBus): void {
-  for (const [port, value] of firmware?.ports ?? []) {
+const NO_FIRMWARE: FirmwareState = { ports: [], memory: [] };
+
+/** Write to the ports what firmware writes whenever the machine starts. */
+function setPorts({ ports }: FirmwareState, vm: Vm, bus: IoBus): void {
+  for (const [port, value] of ports) {
     const data = Uint8Array.of(value);
-    if (!vm.writePort(port, data)) ports.write(port, data);
+    if (!vm.writePort(port, data)) bus.write(port, data);
   }
-  for (const { address, data } of firmware?.memory ?? []) {
-    vm.writeGuest(address, data);
-  }
+}
+
+const readU32 = (vm: Vm, address: number): number => new DataView(vm.readGuest(address, 4).buffer).getUint32(0, true);
+
+/** Have a processor go on at an address below 1 MiB, in real mode. */
+function enterRealMode(vcpu: Vcpu, address: number): void {
+  const selector = address >>> 4;
+  vcpu.setSregs({ ...vcpu.getSregs(), cs: { ...flatSegment("code16", selector), base: BigInt(selector * 16) } });
+  vcpu.setRegs({ ...vcpu.getRegs(), rip: BigInt(address & 0xf) });
 }
 
 /** A level that reaches the interrupt controllers only when it changes. */

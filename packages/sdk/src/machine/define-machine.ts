@@ -38,7 +38,7 @@ export interface MachineDefinition extends CpuidChoices {
   bus(): IoBus;
   devices?(board: Board): readonly PlacedDevice[];
   /** What an image finds done when it is entered; nothing unless told otherwise. */
-  readonly firmware?: FirmwareState;
+  firmware?(board: Pick<Board, "memorySize" | "cpus">): FirmwareState;
 }
 
 const MIB = 1 << 20;

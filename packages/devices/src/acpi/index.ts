@@ -1,0 +1,2 @@
+export * from "./power-management.js";
+export * from "./tables.js";
