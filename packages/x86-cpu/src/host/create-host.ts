@@ -154,6 +154,8 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissi
       linearAddressBits,
       eferSupported: Number(cpuid.eferSupported),
       rootEfer: () => Number(root.get64(EFER)),
+      // Where there is no RAM all bits read as 1.
+      revisionAt: (address) => (ram.contains(address, 4) ? ram.readU32(address) : 0xffff_ffff),
     },
     state,
     root,

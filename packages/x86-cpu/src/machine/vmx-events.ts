@@ -260,7 +260,9 @@ export class VmxEvents implements GuestEvents {
     const errorCode = coded ? (words[F.VM_ENTRY_EXCEPTION_ERROR_CODE] as number) : undefined;
     const returnRip = this.state.get64(SLOT.rip) + BigInt(length);
     this.#deliver({ vector, type: type as InterruptionType, errorCode, returnRip }, information, length);
-    if (type === INTR_TYPE.NMI_INTR) this.#blockNmis();
+    // With NMI exiting and no virtual NMIs there would be nothing to end the blocking: IRET does not.
+    const exiting = (this.nonRoot.pin & (PIN_BASED.NMI_EXITING | PIN_BASED.VIRTUAL_NMIS)) === PIN_BASED.NMI_EXITING;
+    if (type === INTR_TYPE.NMI_INTR && !exiting) this.#blockNmis();
     if ((this.nonRoot.primary & CPU_BASED.MONITOR_TRAP_FLAG) !== 0) this.#trapFlagDue = true;
   }
 

@@ -22,10 +22,10 @@ import { IDENTITY } from "../paging/second-stage.js";
 import type { EptWalker } from "./ept.js";
 import {
   Checked,
-  ENTRY_FAILURE_QUALIFICATION,
   violatedControlCheck,
   violatedGuestCheck,
   violatedHostCheck,
+  violatedPdpteCheck,
   type CheckEnvironment,
   type EntryCheck,
 } from "./entry-checks/index.js";
@@ -42,6 +42,7 @@ const W = {
   cr0: word("cr0"),
   cr4: word("cr4"),
   efer: word("efer"),
+  pdptes: word("pdpte0"),
   rip: word("rip"),
   currentRip: word("currentRip"),
   interruptibility: word("interruptibility"),
@@ -57,7 +58,6 @@ const LMA = Number(EFER.LMA);
 const TF = Number(RFLAGS.TF);
 const BTF = 2;
 const SHADOW = INTERRUPTIBILITY.STI | INTERRUPTIBILITY.MOV_SS;
-const PDPTE_PRESENT = 1n;
 const PDPTE_COUNT = 4;
 
 /** Cycles that an intercepted instruction costs besides its own. */
@@ -131,8 +131,10 @@ export class WorldSwitch {
     if (checked.paging && !checked.ia32e && ((words[F.GUEST_CR4] as number) & PAE) !== 0) {
       if (nonRoot.ept) loadPdptes(state, words);
       else this.#readPdptes();
-      if (this.#reservedPdpte()) {
-        return this.#failEntry(vmcs, EXIT_REASON.INVALID_GUEST_STATE, ENTRY_FAILURE_QUALIFICATION.PDPTE, state);
+      for (let i = 0; i < checked.pdptes.length; i++) checked.pdptes[i] = state.words[W.pdptes + i] as number;
+      this.violation = violatedPdpteCheck(checked);
+      if (this.violation !== undefined) {
+        return this.#failEntry(vmcs, EXIT_REASON.INVALID_GUEST_STATE, this.violation.qualification ?? 0, state);
       }
     }
     if ((words[F.VM_ENTRY_MSR_LOAD_COUNT] as number) !== 0) {
@@ -242,16 +244,5 @@ export class WorldSwitch {
       const at = base + n * 8;
       state.set64(PDPTE0 + n * 8, ram.contains(at, 8) ? ram.readU64(at) : 0xffff_ffff_ffff_ffffn);
     }
-  }
-
-  /** A reserved bit is set in a PDPTE that is present (SDM vol. 3, "Checks on Guest Page-Directory-Pointer-Table Entries"). */
-  #reservedPdpte(): boolean {
-    const { state, environment } = this.parts;
-    const reserved = 0x1e6n | (0xffff_ffff_ffff_ffffn & ~((1n << BigInt(environment.physicalAddressBits)) - 1n));
-    for (let n = 0; n < PDPTE_COUNT; n++) {
-      const entry = state.get64(PDPTE0 + n * 8);
-      if ((entry & PDPTE_PRESENT) !== 0n && (entry & reserved) !== 0n) return true;
-    }
-    return false;
   }
 }

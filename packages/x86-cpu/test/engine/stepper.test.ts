@@ -54,6 +54,20 @@ describe("debug traps", () => {
     expect(rig.traps).toEqual([]);
     expect(rig.state.get64(slot("pendingDebug"))).toBe(0x1001n);
   });
+  it("of code do not come at the instruction after MOV SS", () => {
+    const breakAt = (offset: number): TrapRig => {
+      const rig = new TrapRig();
+      rig.state.set64(slot("dr0"), BigInt(CODE + offset));
+      rig.state.set64(slot("dr7"), 0x402n);
+      return rig;
+    };
+    const after = breakAt(2);
+    after.step(3, (a) => a.mov(ss, ax).nop().nop());
+    expect(after.faults).toEqual([]);
+    const later = breakAt(3);
+    later.step(3, (a) => a.mov(ss, ax).nop().nop());
+    expect(later.faults.map(({ vector }) => vector)).toEqual([1]);
+  });
   it("of single steps skip MOV SS", () => {
     const rig = new TrapRig();
     rig.state.rflags = 0x102n;

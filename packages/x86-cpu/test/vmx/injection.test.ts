@@ -72,6 +72,14 @@ describe("event injection", () => {
     expect(guest.read("GUEST_INTERRUPTIBILITY_INFO")).toBe(8n);
   });
 
+  it("blocks no NMIs where they exit and IRET would not end it", () => {
+    const guest = halting();
+    guest.set("PIN_BASED_VM_EXEC_CONTROL", PIN_BASED.NMI_EXITING);
+    guest.write("VM_ENTRY_INTR_INFO_FIELD", info(NMI, 2));
+    expect(guest.run()).toBe(EXIT_REASON.HLT);
+    expect(guest.read("GUEST_INTERRUPTIBILITY_INFO")).toBe(0n);
+  });
+
   it("wakes a halted guest", () => {
     const guest = halting();
     guest.write("GUEST_ACTIVITY_STATE", 1);

@@ -16,6 +16,8 @@ export interface CheckEnvironment {
   readonly eferSupported: number;
   /** The low half of IA32_EFER in root operation. */
   rootEfer(): number;
+  /** The first doubleword of the VMCS region at the page: revision identifier and shadow-VMCS indicator. */
+  revisionAt(address: number): number;
 }
 
 /**
@@ -40,6 +42,8 @@ export class Checked {
   /** VM-entry interruption-information field; `injecting` is its valid bit. */
   event = 0;
   injecting = false;
+  /** PDPTEs of a guest that is about to use PAE paging, low and high words. */
+  readonly pdptes = new Uint32Array(8);
   readonly #physicalShift: number;
   readonly #canonicalShift: number;
 
@@ -94,6 +98,11 @@ export class Checked {
   /** The 64-bit field has bits past the physical-address width. */
   pastPhysical(field: number): boolean {
     return (this.words[field + 1] as number) >>> this.#physicalShift !== 0;
+  }
+
+  /** Bits past the physical-address width are set in the high half of an address. */
+  highPastPhysical(high: number): boolean {
+    return high >>> this.#physicalShift !== 0;
   }
 
   /** The 64-bit field is not the address of a page. */

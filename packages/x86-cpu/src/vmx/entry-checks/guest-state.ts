@@ -51,6 +51,8 @@ const interruptibility = (c: Checked): number => c.low(F.GUEST_INTERRUPTIBILITY_
 const activity = (c: Checked): number => c.low(F.GUEST_ACTIVITY_STATE);
 const shadow = (c: Checked): boolean => (interruptibility(c) & (INTERRUPTIBILITY.STI | INTERRUPTIBILITY.MOV_SS)) !== 0;
 const injects = (c: Checked, type: number): boolean => c.injecting && ((c.event >>> INTR_INFO_TYPE_SHIFT) & 7) === type;
+const linked = (c: Checked): boolean =>
+  c.low(F.VMCS_LINK_POINTER) !== 0xffffffff || c.high(F.VMCS_LINK_POINTER) !== 0xffffffff;
 const long64 = (c: Checked): boolean => c.ia32e && (c.low(F.GUEST_CS_AR_BYTES) & SEGMENT_RIGHTS.L) !== 0;
 
 const registers: readonly EntryCheck[] = [
@@ -321,12 +323,43 @@ const nonRegister: readonly EntryCheck[] = [
   },
   {
     section: NON_REGISTER,
-    rule: "the VMCS link pointer is all ones, as VMCS shadowing does not exist",
+    rule: "the VMCS link pointer, unless all ones, is a page within the physical-address width",
     reads: GUEST,
     qualification: ENTRY_FAILURE_QUALIFICATION.LINK_POINTER,
-    violated: (c) => c.low(F.VMCS_LINK_POINTER) !== 0xffffffff || c.high(F.VMCS_LINK_POINTER) !== 0xffffffff,
+    violated: (c) => linked(c) && c.notPage(F.VMCS_LINK_POINTER),
+  },
+  {
+    section: NON_REGISTER,
+    rule: "the VMCS that the link pointer names has the revision identifier, and is no shadow VMCS",
+    reads: GUEST,
+    qualification: ENTRY_FAILURE_QUALIFICATION.LINK_POINTER,
+    violated: (c) => {
+      if (!linked(c) || c.notPage(F.VMCS_LINK_POINTER)) return false;
+      const address = c.low(F.VMCS_LINK_POINTER) + c.high(F.VMCS_LINK_POINTER) * 0x1_0000_0000;
+      return c.environment.revisionAt(address) !== c.capabilities.revisionId;
+    },
   },
 ];
+
+/** Bits 2:1 and 8:5 of a PDPTE. */
+const PDPTE_RESERVED = 0x1e6;
+const PDPTE_PRESENT = 1;
+
+/**
+ * Rules on the PDPTEs of a guest with PAE paging, which are looked at when the rest of the guest state has been loaded.
+ * They fail the entry as {@link GUEST_CHECKS} do.
+ */
+export const PDPTE_CHECKS: readonly EntryCheck[] = [0, 1, 2, 3].map((n) => ({
+  section: "Checks on Guest Page-Directory-Pointer-Table Entries",
+  rule: `reserved bits of PDPTE ${n} are clear if it is present`,
+  reads: GUEST,
+  qualification: ENTRY_FAILURE_QUALIFICATION.PDPTE,
+  violated: (c) => {
+    const entry = c.pdptes[n * 2] as number;
+    if ((entry & PDPTE_PRESENT) === 0) return false;
+    return (entry & PDPTE_RESERVED) !== 0 || c.highPastPhysical(c.pdptes[n * 2 + 1] as number);
+  },
+}));
 
 /** A violation makes the VM entry fail with exit reason 33, "VM-entry failure due to invalid guest state". */
 export const GUEST_CHECKS: readonly EntryCheck[] = [

@@ -1,11 +1,11 @@
 import { FIELD_KIND } from "../vmcs-layout.js";
 import { CONTROL_CHECKS } from "./controls.js";
 import { Checked, type CheckEnvironment, type EntryCheck } from "./checked.js";
-import { GUEST_CHECKS } from "./guest-state.js";
+import { GUEST_CHECKS, PDPTE_CHECKS } from "./guest-state.js";
 import { HOST_CHECKS } from "./host-state.js";
 
 export { CONTROL_CHECKS } from "./controls.js";
-export { ENTRY_FAILURE_QUALIFICATION, GUEST_CHECKS } from "./guest-state.js";
+export { GUEST_CHECKS, PDPTE_CHECKS } from "./guest-state.js";
 export { HOST_CHECKS } from "./host-state.js";
 export { Checked, type CheckEnvironment, type EntryCheck };
 
@@ -31,3 +31,5 @@ export const violatedHostCheck = (c: Checked, written: number): EntryCheck | und
 /** What the processor saved itself may come into force anew in an interrupt shadow, so flow is always looked at. */
 export const violatedGuestCheck = (c: Checked, written: number): EntryCheck | undefined =>
   first(GUEST_ROWS[written | FIELD_KIND.FLOW], c);
+
+export const violatedPdpteCheck = (c: Checked): EntryCheck | undefined => first(PDPTE_CHECKS, c);
