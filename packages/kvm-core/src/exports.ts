@@ -127,6 +127,7 @@ export function createExports(kvm: Kvm): KvmExports {
       vcpu.yielded = true;
     },
 
+    disableLargepages: () => void (kvm.largePagesEnabled = false),
     setMaskPtes: (masks: PteMasks) => kvm.spte.setMasks(masks),
     setMmioSpteMask: (mask: bigint) => kvm.spte.setMmioMask(mask),
     enableTdp: () => {

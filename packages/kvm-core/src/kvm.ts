@@ -38,6 +38,8 @@ export class Kvm {
   readonly ops: OpCaller;
   readonly hooks: CoreEvents;
   readonly spte = new SpteFormat();
+  /** The processor's second-stage translation has large pages. */
+  largePagesEnabled = true;
   readonly sharedMsrs: SharedMsrs;
   tdpEnabled = false;
   tdpLevel = 4;

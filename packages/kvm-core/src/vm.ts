@@ -72,17 +72,18 @@ export class KvmVm implements Vm {
     this.slots.install(region.slot, after);
     if (change === "delete" || change === "move") this.tdp.zapAll();
     this.tdp.forgetMmio();
-    if (after && change !== "delete") this.#applyFlags(after);
+    if (after && change !== "delete") this.#applyFlags(after, before);
     this.kvm.hooks.memorySlotChanged({ vm: this, change, slot: after, old: before });
   }
 
   /** kvm_mmu_slot_apply_flags. */
-  #applyFlags(slot: Slot): void {
+  #applyFlags(slot: Slot, old: Slot | undefined): void {
     const { ops } = this.kvm;
     if (slot.readonly) {
       this.tdp.writeProtect(slot);
       return;
     }
+    if (old?.dirtyBitmap !== undefined && slot.dirtyBitmap === undefined) this.tdp.zapCollapsible(slot);
     if (slot.dirtyBitmap === undefined) ops.slot_disable_log_dirty?.(this, slot);
     else if (ops.slot_enable_log_dirty) ops.slot_enable_log_dirty(this, slot);
     else this.tdp.writeProtect(slot);

@@ -2,7 +2,7 @@ import type { KvmX86Ops, PhysicalMemory } from "@tapvisor/kvm-core/contract";
 import { capability, CPUID, CR4, EFER, EPT, FEATURE_CONTROL, MSR, VMX_MISC } from "@tapvisor/x86-isa";
 import type { KvmIntel } from "../kvm-intel.js";
 import {
-  hasApicv, hasEpt, hasEpt4Levels, hasEptAccessedDirty, hasEptExecuteOnly, hasFlexpriority, hasMpx,
+  hasApicv, hasEpt, hasEpt2MPage, hasEpt4Levels, hasEptAccessedDirty, hasEptExecuteOnly, hasFlexpriority, hasMpx,
   hasPauseLoopExiting, hasPml, hasPreemptionTimer, hasTprShadow, hasUnrestrictedGuest, hasVpid, hasXsaves,
 } from "../vmcs/capabilities.js"; // prettier-ignore
 import { setupVmcsConfig, type VmcsConfig } from "../vmcs/config.js";
@@ -54,6 +54,7 @@ export function hardwareSetup(intel: KvmIntel, table: KvmX86Ops): void {
   if (!hasFlexpriority(config)) features.flexpriority = false;
   if (!features.flexpriority) table.set_apic_access_page_addr = undefined;
   if (!hasTprShadow(config)) table.update_cr8_intercept = undefined;
+  if (features.ept && !hasEpt2MPage(config)) kvm.disableLargepages();
   if (!hasPauseLoopExiting(config)) features.pleGap = 0;
   if (!hasApicv(config)) features.apicv = false;
   if (!features.eptAccessedDirty || !hasPml(config)) features.pml = false;

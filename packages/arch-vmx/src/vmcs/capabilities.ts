@@ -32,6 +32,7 @@ export const hasVirtualizeX2apicMode = secondary(SECONDARY_EXEC.VIRTUALIZE_X2API
 
 export const hasEptExecuteOnly = eptVpid(VMX_EPT_VPID_CAP.EPT_EXECUTE_ONLY);
 export const hasEpt4Levels = eptVpid(VMX_EPT_VPID_CAP.EPT_PAGE_WALK_4);
+export const hasEpt2MPage = eptVpid(VMX_EPT_VPID_CAP.EPT_2MB_PAGE);
 export const hasEpt1GPage = eptVpid(VMX_EPT_VPID_CAP.EPT_1GB_PAGE);
 export const hasEptAccessedDirty = eptVpid(VMX_EPT_VPID_CAP.EPT_ACCESSED_DIRTY);
 export const hasInveptContext = eptVpid(VMX_EPT_VPID_CAP.INVEPT_SINGLE_CONTEXT);

@@ -144,6 +144,8 @@ export interface KvmExports {
   onSpin(vcpu: Vcpu): void;
 
   // --- MMU
+  /** kvm_disable_largepages. */
+  disableLargepages(): void;
   setMaskPtes(masks: PteMasks): void;
   setMmioSpteMask(mask: bigint): void;
   enableTdp(): void;

@@ -38,6 +38,14 @@ export class SpteFormat {
     this.mmioHigh = high(mask);
   }
 
+  isWritable(entryLow: number): boolean {
+    return (entryLow & Number(WRITABLE)) !== 0;
+  }
+
+  withoutWrite(entryLow: number): number {
+    return (entryLow & ~Number(WRITABLE)) >>> 0;
+  }
+
   isMmio(entryLow: number, entryHigh: number): boolean {
     if (this.mmioLow === 0 && this.mmioHigh === 0) return false;
     return (entryLow & 0xfff) === (this.mmioLow & 0xfff) && (entryHigh & 0xfff00000) === (this.mmioHigh & 0xfff00000);

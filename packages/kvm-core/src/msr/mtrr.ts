@@ -22,6 +22,8 @@ const FIXED: readonly { readonly msr: number; readonly start: number; readonly u
     unit: 0x1000,
   })),
 ];
+/** The fixed ranges lie below 1 MiB. */
+const FIXED_END = 0x100000;
 const FIXED_MSRS = new Set(FIXED.map((range) => range.msr));
 
 const isMtrrType = (type: number): boolean => ((0x73 >> type) & 1) === 1 && type < 8;
@@ -57,6 +59,24 @@ export function getMtrr(vcpu: KvmVcpu, msr: number): bigint | undefined {
   return vcpu.arch.mtrrs.get(msr) ?? 0n;
 }
 
+/** kvm_mtrr_check_gfn_range_consistency: do the MTRRs give one memory type to all of an aligned range of frames? */
+export function mtrrConsistent(vcpu: KvmVcpu, gfn: number, frames: number): boolean {
+  const { mtrrs } = vcpu.arch;
+  const defType = mtrrs.get(MSR.IA32_MTRR_DEF_TYPE) ?? 0n;
+  if ((defType & DEF_TYPE_ENABLE) === 0n) return true;
+  const hasFixed = (defType & DEF_TYPE_FIXED_ENABLE) !== 0n && gfn * 4096 < FIXED_END;
+  // A variable range whose mask looks at bits within the frames may end among them.
+  const inner = BigInt((frames - 1) * 4096);
+  const isSplit = Array.from(
+    { length: VARIABLE_RANGES },
+    (_, i) => mtrrs.get(MSR.IA32_MTRR_PHYSMASK0 + 2 * i) ?? 0n,
+  ).some((mask) => (mask & MASK_VALID) !== 0n && (mask & inner) !== 0n);
+  if (!hasFixed && !isSplit) return true;
+  const type = guestMemoryType(vcpu, gfn);
+  for (let i = 1; i < frames; i++) if (guestMemoryType(vcpu, gfn + i) !== type) return false;
+  return true;
+}
+
 /** kvm_mtrr_get_guest_memory_type (SDM vol. 3, "MTRR Precedences"). */
 export function guestMemoryType(vcpu: KvmVcpu, gfn: number): number {
   const { mtrrs, maxPhysAddrBits } = vcpu.arch;
@@ -65,7 +85,7 @@ export function guestMemoryType(vcpu: KvmVcpu, gfn: number): number {
   if (mtrrs.size === 0) return MEMORY_TYPE.WB;
   if ((defType & DEF_TYPE_ENABLE) === 0n) return MEMORY_TYPE.UC;
   const address = gfn * 4096;
-  if ((defType & DEF_TYPE_FIXED_ENABLE) !== 0n && address < 0x100000) {
+  if ((defType & DEF_TYPE_FIXED_ENABLE) !== 0n && address < FIXED_END) {
     const range = FIXED.findLast((candidate) => candidate.start <= address);
     if (range) return bytesOf(mtrrs.get(range.msr) ?? 0n)[Math.floor((address - range.start) / range.unit)];
   }

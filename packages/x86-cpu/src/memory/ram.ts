@@ -1,5 +1,7 @@
 const PAGE_SHIFT = 12;
 const PAGE_BYTES = 1 << PAGE_SHIFT;
+/** Pages of 2 MiB: what is as large is aligned to it, so that page tables can map it whole. */
+const LARGE_PAGES = 512;
 
 /** The host has no page left: ENOMEM, in the shape of a Node system error. */
 export class OutOfMemory extends Error {
@@ -70,7 +72,11 @@ export class Ram {
   }
 
   allocatePages(count: number): number {
-    const first = this.#findFree(count, this.#hint) ?? this.#findFree(count, 1);
+    const alignment = count < LARGE_PAGES ? 1 : LARGE_PAGES;
+    const first =
+      this.#findFree(count, this.#hint, alignment) ??
+      this.#findFree(count, 1, alignment) ??
+      this.#findFree(count, 1, 1);
     if (first === undefined) throw new OutOfMemory(count, this.#free);
     for (let page = first; page < first + count; page++) {
       this.#used[page] = 1;
@@ -183,10 +189,12 @@ export class Ram {
     this.#newCodeListeners.push(listener);
   }
 
-  #findFree(count: number, from: number): number | undefined {
+  /** First of `count` free pages in a row, a multiple of `alignment`. */
+  #findFree(count: number, from: number, alignment: number): number | undefined {
     let run = 0;
     for (let page = from; page < this.#used.length; page++) {
-      run = this.#used[page] === 0 ? run + 1 : 0;
+      if (this.#used[page] !== 0) run = 0;
+      else if (run > 0 || page % alignment === 0) run += 1;
       if (run === count) return page - count + 1;
     }
     return undefined;

@@ -25,6 +25,16 @@ describe("Ram", () => {
     expect(ram.allocatePages(7)).toBe(PAGE);
   });
 
+  it("aligns what is as large as a large page to its size, where there is room for that", () => {
+    const LARGE = 512 * PAGE;
+    const ram = make(3 * 512);
+    ram.allocatePage();
+    const first = ram.allocatePages(512);
+    expect(first).toBe(LARGE);
+    expect(ram.allocatePages(300)).toBe(2 * LARGE);
+    expect(make(520).allocatePages(512)).toBe(PAGE);
+  });
+
   it("refuses to free what is free", () => {
     const ram = make(4);
     const page = ram.allocatePage();
