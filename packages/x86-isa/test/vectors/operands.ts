@@ -19,7 +19,7 @@ export interface Draft {
   readonly alignment: number;
   /** Linear address of the operand in memory, once it is chosen. */
   address?: number;
-  /** General registers that hold addresses for later instructions, and are next to never an operand. */
+  /** General registers that hold addresses for later instructions; in 64-bit code they are an operand now and then. */
   readonly pinned?: ReadonlySet<number>;
   /** Chooses the address expression of operand `n`, where registers cannot be set for it. */
   readonly setMemory?: (d: Draft, n: number) => void;
@@ -31,7 +31,8 @@ export const registerCount = (form: Form): number => (form.bitness === 64 ? 16 :
 export function pickRegister(d: Draft, size: 1 | 2 | 4 | 8): Register {
   for (;;) {
     const register = anyRegister(d, size);
-    if (d.pinned?.has(generalRegister(register)?.index ?? 0) !== true || d.rng.chance(1, 200)) return register;
+    if (d.pinned?.has(generalRegister(register)?.index ?? 0) !== true) return register;
+    if (d.form.bitness === 64 && d.rng.chance(1, 200)) return register;
   }
 }
 
