@@ -23,7 +23,7 @@ const LANES: Record<Flavour, readonly Lane[]> = {
   x87: ["f80"],
 };
 
-/** An instruction of a sequence, with what must not be taken from it; or a branch over the next few. */
+/** An instruction with what it cannot do without; or a branch over the next few items. */
 export type Item =
   | { readonly kind: "code"; readonly bytes: Uint8Array }
   | { readonly kind: "branch"; readonly condition: number; readonly near: boolean; readonly over: number };
@@ -135,24 +135,21 @@ const absolute = (bitness: Bitness, reg: number): number[] =>
   bitness === 64 ? [(reg << 3) | 4, 0x25] : [(reg << 3) | 5];
 
 /** A store of a control word, and the instruction that loads it. */
-function controlLoad(rng: Rng, bitness: Bitness, sse: boolean): Uint8Array[] {
+function controlLoad(rng: Rng, bitness: Bitness, sse: boolean): Uint8Array {
   const address = WINDOW + 0x40 + rng.below(32) * 4;
   const store = [0xc7, ...absolute(bitness, 0), ...dwordAt(address)];
   if (!sse) {
     const word = randomControlWord(rng);
-    return [
-      Uint8Array.of(0x66, ...store, word & 0xff, word >> 8),
-      Uint8Array.of(0xd9, ...absolute(bitness, 5), ...dwordAt(address)),
-    ];
+    return Uint8Array.of(0x66, ...store, word & 0xff, word >> 8, 0xd9, ...absolute(bitness, 5), ...dwordAt(address));
   }
-  return [
-    Uint8Array.of(...store, ...dwordAt(randomMxcsr(rng))),
-    Uint8Array.of(0x0f, 0xae, ...absolute(bitness, 2), ...dwordAt(address)),
-  ];
+  const load = [0x0f, 0xae, ...absolute(bitness, 2), ...dwordAt(address)];
+  return Uint8Array.of(...store, ...dwordAt(randomMxcsr(rng)), ...load);
 }
 
-/** One instruction, after what it needs; undefined if the choice came to nothing. */
-function instructionOf(rng: Rng, form: Form): Uint8Array[] | undefined {
+const joined = (codes: readonly Uint8Array[]): Uint8Array => Uint8Array.from(codes.flatMap((code) => Array.from(code)));
+
+/** One instruction with what it needs, which no branch parts; undefined if the choice came to nothing. */
+function instructionOf(rng: Rng, form: Form): Uint8Array | undefined {
   for (const [pattern, one] of RARE) if (pattern.test(form.id) && !rng.chance(1, one)) return undefined;
   const { mnemonic, kinds, lockable, alignment, addressSize } = shapeOf(form.code);
   const own = form.bitness === 64 ? 8 : 4;
@@ -184,8 +181,8 @@ function instructionOf(rng: Rng, form: Form): Uint8Array[] | undefined {
   instruction.free();
   if (bytes === undefined) return undefined;
   // What leaves flags undefined is followed by a comparison in the same item.
-  if (undefinedFlags(form.code) === 0) return [...before, bytes];
-  return [...before, Uint8Array.of(...bytes, 0x39, 0xc0 | (rng.below(FREE) << 3) | rng.below(FREE))];
+  const compare = [0x39, 0xc0 | (rng.below(FREE) << 3) | rng.below(FREE)];
+  return joined([...before, bytes, Uint8Array.from(undefinedFlags(form.code) === 0 ? [] : compare)]);
 }
 
 function stateOf(rng: Rng, bitness: 64 | 32, lanes: readonly Lane[]): Case {
@@ -225,14 +222,13 @@ export function generateSequence(pool: Pool, seed: number, index: number): Seque
       continue;
     }
     const flavour = rng.pick(flavours);
-    let made: Uint8Array[] | undefined;
-    if (rng.chance(1, 24) && flavour !== "integer" && flavour !== "mmx")
-      made = controlLoad(rng, bitness, flavour !== "x87");
-    else made = instructionOf(rng, rng.pick(pool.flavours.get(flavour) ?? []));
-    for (const code of made ?? []) {
-      items.push({ kind: "code", bytes: code });
-      bytes += code.length;
-    }
+    const control = rng.chance(1, 24) && flavour !== "integer" && flavour !== "mmx";
+    const code = control
+      ? controlLoad(rng, bitness, flavour !== "x87")
+      : instructionOf(rng, rng.pick(pool.flavours.get(flavour) ?? []));
+    if (code === undefined) continue;
+    items.push({ kind: "code", bytes: code });
+    bytes += code.length;
   }
   return { bitness, items, start };
 }

@@ -48,6 +48,11 @@ const DR6_BREAKPOINTS = 0xfn;
 /** Bits of the pending debug exceptions that DR6 knows. */
 const PENDING_CAUSES = 0x400f;
 const NEVER = Number.MAX_SAFE_INTEGER;
+/**
+ * An exception whose delivery meets a benign one, such as #AC with a handler at CPL 3, is followed by that one without an
+ * end: processors hang in it. Here it is a shutdown.
+ */
+const MOST_NESTED = 16;
 /** A budget has to fit the engines' arithmetic; a longer wait takes several. */
 const LONGEST_BUDGET = 0x7fff_ffff;
 
@@ -64,6 +69,8 @@ export class VmxEvents implements GuestEvents {
   #waiting = false;
   /** TSC of the clock at which the VMX-preemption timer reaches 0. */
   #preemptionDeadline = NEVER;
+  /** Deliveries that met a fault, one in the other. */
+  #nested = 0;
   /** A VM exit by the monitor trap flag is due before the next instruction. */
   #trapFlagDue = false;
   #machine: Machine | undefined;
@@ -289,9 +296,11 @@ export class VmxEvents implements GuestEvents {
       deliverEvent(this.#on(), event);
     } catch (thrown) {
       if (!(thrown instanceof GuestException)) throw thrown;
+      if (++this.#nested > MOST_NESTED) nonRoot.event(EXIT_REASON.TRIPLE_FAULT);
       this.#raise(thrown);
       return;
     }
+    this.#nested = 0;
     nonRoot.delivering = 0;
     // It costs what an instruction does: a guest whose handler faults at once would outlive every deadline otherwise.
     this.clock.retire(1);
@@ -304,7 +313,8 @@ export class VmxEvents implements GuestEvents {
   #raise(fault: GuestException): void {
     const { state, nonRoot } = this;
     let { vector, errorCode } = fault;
-    if (nonRoot.delivering !== 0) {
+    if (nonRoot.delivering === 0) this.#nested = 0;
+    else {
       const type = typeOf(nonRoot.delivering);
       const isException = type !== INTR_TYPE.EXT_INTR && type !== INTR_TYPE.NMI_INTR && type !== INTR_TYPE.SOFT_INTR;
       const first = isException ? nonRoot.delivering & INTR_INFO.VECTOR : undefined;

@@ -69,8 +69,8 @@ export class VectorMachine implements Machine {
     }
   }
 
-  probe(linear: bigint, size: number, access: { write: boolean }): void {
-    this.#at(linear, size, access.write);
+  probe(linear: bigint, size: number, access: MemoryAccess): void {
+    this.#at(linear, size, access.write, access.stack);
   }
   in = () => refuse("a port");
   out = () => refuse("a port");

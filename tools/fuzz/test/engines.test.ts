@@ -1,0 +1,24 @@
+import { describe, expect, it } from "vitest";
+import { fuzzEngines } from "../engines.js";
+import { MODES } from "../engines/start.js";
+
+describe("random guests", () => {
+  it("leave the same on the interpreter as on the evaluator, in every mode", { timeout: 120_000 }, () => {
+    const lines: string[] = [];
+    const result = fuzzEngines({ seed: 0x7a9, cases: 30 }, (line) => lines.push(line));
+    expect(lines.slice(0, -1)).toEqual([]);
+    expect(result.mismatches).toBe(0);
+    expect(result.guests).toBe(30);
+    expect(result.instructions).toBeGreaterThan(10_000);
+    for (const mode of MODES) expect(result.modes.get(mode), mode).toBeGreaterThan(100);
+  });
+
+  it("are the same for a seed", { timeout: 120_000 }, () => {
+    const run = (seed: number): string => {
+      const { instructions, faults } = fuzzEngines({ seed, cases: 3 }, () => undefined);
+      return `${instructions} ${faults}`;
+    };
+    expect(run(5)).toBe(run(5));
+    expect(run(5)).not.toBe(run(6));
+  });
+});
