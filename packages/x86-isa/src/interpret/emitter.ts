@@ -98,6 +98,12 @@ export class InterpreterEmitter implements UopEmitter {
     this.w.mem(op, this.layout.state + extra);
   }
 
+  setField(offset: () => void, value: () => void, extra = 0): void {
+    offset();
+    value();
+    this.w.mem("i64.store", this.layout.state + extra);
+  }
+
   setD(value: () => void): void {
     this.offsetIn(FIELD_D);
     value();
@@ -178,10 +184,14 @@ export class InterpreterEmitter implements UopEmitter {
   }
 
   /** Set locals to the linear address and the TLB entry for it; push whether the entry holds all `size` bytes. */
-  private lookUp(size: MemorySize, array: number, linear: number, entry: number): void {
+  private lookUp(size: MemorySize, array: number, linear: number, entry: number, extra: number): void {
     this.a();
     this.immLow();
     this.w.op("i64.add");
+    if (extra !== 0) {
+      this.w.i64(BigInt(extra));
+      this.w.op("i64.add");
+    }
     this.w.set(linear);
     this.findEntry(size, array, linear, entry);
   }
@@ -240,11 +250,11 @@ export class InterpreterEmitter implements UopEmitter {
     w.if(() => this.leave(LEAVE.ACCESS));
   }
 
-  load(size: MemorySize, willWrite: boolean): void {
+  load(size: MemorySize, willWrite: boolean, extra = 0): void {
     const { w } = this;
     const [linear, entry] = [this.local("i64", 20), this.local("i32", 20)];
     const type = size === 16 ? "v128" : "i64";
-    this.lookUp(size, willWrite ? ENGINE_FIELD.writeTlb : ENGINE_FIELD.readTlb, linear, entry);
+    this.lookUp(size, willWrite ? ENGINE_FIELD.writeTlb : ENGINE_FIELD.readTlb, linear, entry, extra);
     w.if(
       () => {
         this.hostAddress(linear, entry);
@@ -258,10 +268,10 @@ export class InterpreterEmitter implements UopEmitter {
     );
   }
 
-  store(size: MemorySize, value: () => void): void {
+  store(size: MemorySize, value: () => void, extra = 0): void {
     const { w } = this;
     const [linear, entry] = [this.local("i64", 20), this.local("i32", 20)];
-    this.lookUp(size, ENGINE_FIELD.writeTlb, linear, entry);
+    this.lookUp(size, ENGINE_FIELD.writeTlb, linear, entry, extra);
     w.if(
       () => {
         this.hostAddress(linear, entry);

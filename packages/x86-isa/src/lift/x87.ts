@@ -1,7 +1,7 @@
 import { Code, Register } from "../decode/iced.js";
 import type { DecodedInstruction } from "../decode/instruction.js";
 import { slot } from "../state/layout.js";
-import { X87_N } from "../uops/x87.js";
+import { X87_N } from "../uops/x87/rows.js";
 import { packOrigin } from "../x87/encoding.js";
 import type { Builder } from "./builder.js";
 import type { CodeFamily, Lifter } from "./family.js";

@@ -24,8 +24,8 @@ export const MXCSR_RESET = 0x1f80;
 /** The x87 control word after FNINIT: all exceptions masked, 64 bits of precision, round to nearest. */
 export const FCW_RESET = 0x37f;
 /** Bits 6 and 13 to 15 of the control word do not store; bit 6 reads as 1. */
-const FCW_WRITABLE = 0x1f3f;
-const FCW_FIXED = 0x40;
+export const FCW_WRITABLE = 0x1f3f;
+export const FCW_FIXED = 0x40;
 const FOP_BITS = 0x7ff;
 
 /** Fields of the x87 status word (SDM vol. 1, "x87 FPU Status Register"). */

@@ -10,7 +10,7 @@ import { SHIFTS } from "./shifts.js";
 import { SSE_FLOAT } from "./sse/index.js";
 import { STRINGS } from "./strings.js";
 import { VECTORS } from "./vector/index.js";
-import { X87_ROWS } from "./x87.js";
+import { X87_ROWS } from "./x87/rows.js";
 
 /** Every micro-operation; its number is its index here. */
 export const UOPS: readonly UopDefinition[] = [

@@ -11,13 +11,13 @@ import {
   fxtract,
   OPERATIONS,
   type OperationName,
-} from "../x87/arithmetic.js";
-import { compareFlags, compareMemory, compareRegister, ftst } from "../x87/compare.js";
-import { fbld, fbstp } from "../x87/decimal.js";
-import { fldcw, fldenv, fninit, fnsave, fnstenv, frstor, type EnvironmentLayout } from "../x87/environment.js";
-import { X87 } from "../x87/registers.js";
-import { fprem } from "../x87/remainder.js";
-import { isReal, SOURCES } from "../x87/sources.js";
+} from "../../x87/arithmetic.js";
+import { compareFlags, compareMemory, compareRegister, ftst } from "../../x87/compare.js";
+import { fbld, fbstp } from "../../x87/decimal.js";
+import { fldcw, fldenv, fninit, fnsave, fnstenv, frstor, type EnvironmentLayout } from "../../x87/environment.js";
+import { X87 } from "../../x87/registers.js";
+import { fprem } from "../../x87/remainder.js";
+import { isReal, SOURCES } from "../../x87/sources.js";
 import {
   ffree,
   fnclex,
@@ -33,8 +33,13 @@ import {
   storeRegister,
   storeUnchecked,
   turnStack,
-} from "../x87/transfer.js";
-import type { UopDefinition, UopOperand, UopValues } from "./definition.js";
+} from "../../x87/transfer.js";
+import {
+  CHANGE_SIGN, CLEAR_SIGN, quickArithmetic, quickArithmeticRegister, quickCompare, quickCompareFlags, quickCompareRegister,
+  quickExchange, quickLoad, quickLoadConstant, quickLoadControl, quickLoadExtended, quickLoadRegister, quickMoveIf,
+  quickStoreExtended, quickStoreInteger, quickStoreReal, quickStoreRegister, quickTest, quickWait,
+} from "./quick-rows.js"; // prettier-ignore
+import type { UopDefinition, UopOperand, UopValues } from "../definition.js";
 
 /**
  * Instructions of the x87, one row an instruction: each ends by noting exceptions and pointers, and what is pending may
@@ -60,6 +65,9 @@ function row(name: string, summary: string, meaning: Meaning, more: Partial<UopD
 
 const MEMORY: Partial<UopDefinition> = { operands: ["a", "n", "imm"] satisfies UopOperand[], memory: true };
 
+/** What a row on memory is besides, with a quick way. */
+const memory = (wasm: UopDefinition["wasm"]): Partial<UopDefinition> => ({ ...MEMORY, wasm });
+
 const bits = (n: number, from: number, count: number): number => (n >> from) & ((1 << count) - 1);
 
 /** Packs what the rows for registers have in `n`. */
@@ -80,28 +88,43 @@ const layoutOf = (n: number): EnvironmentLayout => ({ wide: bits(n, 0, 1) === 1,
 // --- loads and stores
 
 for (const source of SOURCES) {
-  row(`fld${source}`, `push the ${source} operand at linear address a`, (x) => load(x, source), MEMORY);
+  row(
+    `fld${source}`,
+    `push the ${source} operand at linear address a`,
+    (x) => load(x, source),
+    memory(quickLoad(source)),
+  );
   if (isReal(source)) {
-    row(`fst${source}`, `${source} at linear address a = ST(0); n pops`, (x, n) => storeReal(x, source, n), MEMORY);
+    row(
+      `fst${source}`,
+      `${source} at linear address a = ST(0); n pops`,
+      (x, n) => storeReal(x, source, n),
+      memory(quickStoreReal(source)),
+    );
   } else {
     row(
       `fst${source}`,
       `${source} at linear address a = ST(0); n: pops, bit 1: cut`,
       (x, n) => storeInteger(x, source, bits(n, 0, 1), bits(n, 1, 1) === 1),
-      MEMORY,
+      memory(quickStoreInteger(source)),
     );
   }
 }
-row("fldm80", "push the 80-bit real at linear address a", (x) => loadExtended(x), MEMORY);
-row("fstm80", "80-bit real at linear address a = ST(0); pop", (x) => storeExtended(x), MEMORY);
+row("fldm80", "push the 80-bit real at linear address a", (x) => loadExtended(x), memory(quickLoadExtended));
+row("fstm80", "80-bit real at linear address a = ST(0); pop", (x) => storeExtended(x), memory(quickStoreExtended));
 row("fbld", "push the packed decimal at linear address a", (x) => fbld(x), MEMORY);
 row("fbstp", "packed decimal at linear address a = ST(0); pop", (x) => fbstp(x), MEMORY);
-row("fldst", "push ST(n)", loadRegister);
-row("fstst", "ST(n) = ST(0); pops", (x, n) => storeRegister(x, bits(n, 0, 3), bits(n, 3, 1)));
+row("fldst", "push ST(n)", loadRegister, { wasm: quickLoadRegister });
+row("fstst", "ST(n) = ST(0); pops", (x, n) => storeRegister(x, bits(n, 0, 3), bits(n, 3, 1)), {
+  wasm: quickStoreRegister,
+});
 row("fstnst", "ST(n) = ST(0) with its tag; pop", storeUnchecked);
-row("fldk", "push constant n of FLD1 to FLDZ", loadConstant);
-row("fxchst", "exchange ST(0) and ST(n)", fxch);
-row("fcmovst", "ST(0) = ST(n) if a is not 0", (x, n, v) => moveIf(x, n, v.a() !== 0n), { operands: ["a", "n", "imm"] });
+row("fldk", "push constant n of FLD1 to FLDZ", loadConstant, { wasm: quickLoadConstant });
+row("fxchst", "exchange ST(0) and ST(n)", fxch, { wasm: quickExchange });
+row("fcmovst", "ST(0) = ST(n) if a is not 0", (x, n, v) => moveIf(x, n, v.a() !== 0n), {
+  operands: ["a", "n", "imm"],
+  wasm: quickMoveIf,
+});
 
 // --- arithmetic
 
@@ -112,15 +135,18 @@ for (const name of Object.keys(OPERATIONS) as OperationName[]) {
       `f${name}${source}`,
       `ST(0) = ST(0) ${name} ${source} at linear address a`,
       (x) => arithmeticMemory(x, name, source),
-      MEMORY,
+      memory(quickArithmetic(name, source)),
     );
   }
-  row(`f${name}st`, `ST(d) = ST(d) ${name} ST(s); pops`, (x, n) =>
-    arithmeticRegister(x, name, bits(n, 0, 3), bits(n, 3, 3), bits(n, 6, 1)),
+  row(
+    `f${name}st`,
+    `ST(d) = ST(d) ${name} ST(s); pops`,
+    (x, n) => arithmeticRegister(x, name, bits(n, 0, 3), bits(n, 3, 3), bits(n, 6, 1)),
+    { wasm: quickArithmeticRegister(name) },
   );
 }
-row("fchs", "change the sign of ST(0)", fchs);
-row("fabs", "clear the sign of ST(0)", fabs);
+row("fchs", "change the sign of ST(0)", fchs, { wasm: CHANGE_SIGN });
+row("fabs", "clear the sign of ST(0)", fabs, { wasm: CLEAR_SIGN });
 row("fsqrt", "ST(0) = its square root", fsqrt);
 row("frndint", "round ST(0) to an integer", frndint);
 row("fscale", "ST(0) = ST(0) * 2^ST(1)", fscale);
@@ -136,31 +162,34 @@ for (const source of SOURCES) {
     `fcom${source}`,
     `compare ST(0) with ${source} at linear address a; n pops`,
     (x, n) => compareMemory(x, source, n),
-    MEMORY,
+    memory(quickCompare(source)),
   );
 }
-row("fcomst", "compare ST(0) with ST(n); pops", (x, n) =>
-  compareRegister(x, bits(n, 0, 3), bits(n, 5, 1) === 1, bits(n, 3, 2)),
+row(
+  "fcomst",
+  "compare ST(0) with ST(n); pops",
+  (x, n) => compareRegister(x, bits(n, 0, 3), bits(n, 5, 1) === 1, bits(n, 3, 2)),
+  { wasm: quickCompareRegister },
 );
 row(
   "fcomist",
   "compare ST(0) with ST(n) into the flags; pops",
   (x, n, v) => compareFlags(v, x, bits(n, 0, 3), bits(n, 5, 1) === 1, bits(n, 3, 2)),
-  { writesFlags: true, readsFlags: true },
+  { writesFlags: true, readsFlags: true, wasm: quickCompareFlags },
 );
-row("ftst", "compare ST(0) with 0", ftst);
+row("ftst", "compare ST(0) with 0", ftst, { wasm: quickTest });
 row("fxam", "class of ST(0)", fxam);
 
 // --- control
 
-row("fwait", "raise what is pending", (x) => x.wait(), { operands: [] });
+row("fwait", "raise what is pending", (x) => x.wait(), { operands: [], wasm: quickWait });
 row("fnop", "raise what is pending; remember where", fnop);
 row("ffree", "ST(n) is empty; pops", (x, n) => ffree(x, bits(n, 0, 3), bits(n, 3, 1)));
 row("fincstp", "turn the stack up", (x) => turnStack(x, 1));
 row("fdecstp", "turn the stack down", (x) => turnStack(x, -1));
 row("fninit", "initialize the x87", fninit, { operands: [] });
 row("fnclex", "clear the exceptions", fnclex, { operands: [] });
-row("fldcw", "control word = 16 bits at linear address a", fldcw, MEMORY);
+row("fldcw", "control word = 16 bits at linear address a", fldcw, memory(quickLoadControl));
 row("fnstenv", "store the environment, mask all exceptions", (x, n) => fnstenv(x, layoutOf(n)), MEMORY);
 row("fldenv", "load the environment", (x, n) => fldenv(x, layoutOf(n)), MEMORY);
 row("fnsave", "store environment and registers, initialize", (x, n) => fnsave(x, layoutOf(n)), MEMORY);
