@@ -3,7 +3,7 @@ import { InstructionStream, liftBlock, uopDefinition, type Bitness, type CodeMod
 import { Code, CodeExt } from "../src/decode/iced.js";
 import { lifterOf } from "../src/lift/table.js";
 import { systemHandlerId } from "../src/system/handlers.js";
-import { codesOf } from "./vectors/forms.js";
+import { codesOf, type FormSet } from "./vectors/forms.js";
 import { Rng } from "./vectors/rng.js";
 
 const MODES: readonly CodeMode[] = [
@@ -47,17 +47,31 @@ describe.each(MODES.map((mode, n) => [n, mode] as const))("code mode %i", (n, mo
   });
 });
 
+const TRANSCENDENTAL = new Set("F2xm1 Fcos Fpatan Fptan Fsin Fsincos Fyl2x Fyl2xp1".split(" "));
+
+/** The instructions of a set that nobody has written, by name. */
+function notWritten(set: FormSet): string[] {
+  const missing = [64, 32, 16].flatMap((bitness) =>
+    codesOf(set, bitness as Bitness).filter((code) => {
+      const opCode = CodeExt.opCode(code);
+      const { mnemonic, fwait } = opCode;
+      opCode.free();
+      // A form with WAIT in front is two instructions.
+      if (fwait) return false;
+      return lifterOf(code, mnemonic) === undefined && systemHandlerId({ code, mnemonic }) === undefined;
+    }),
+  );
+  return [...new Set(missing.map((code) => (Code[code] ?? "").replace(/_.*/, "")))].sort();
+}
+
 describe("the general-purpose integer set", () => {
   it("is written, but for shadow stacks", () => {
-    const missing = [64, 32, 16].flatMap((bitness) =>
-      codesOf("integer", bitness as Bitness).filter((code) => {
-        const opCode = CodeExt.opCode(code);
-        const { mnemonic } = opCode;
-        opCode.free();
-        return lifterOf(code, mnemonic) === undefined && systemHandlerId({ code, mnemonic }) === undefined;
-      }),
-    );
-    const names = [...new Set(missing.map((code) => (Code[code] ?? "").replace(/_.*/, "")))].sort();
-    expect(names).toEqual(NOT_WRITTEN);
+    expect(notWritten("integer")).toEqual(NOT_WRITTEN);
+  });
+});
+
+describe("the set of vector and floating-point instructions", () => {
+  it("is written, but for what of the x87's transcendental functions is still to come", () => {
+    expect(notWritten("vector").filter((name) => !TRANSCENDENTAL.has(name))).toEqual([]);
   });
 });

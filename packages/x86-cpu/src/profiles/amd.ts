@@ -4,7 +4,7 @@ import type { ProcessorProfile } from "./profile.js";
 /** A server processor of the Zen generation, as far as it is implemented. It shows SVM, and has none of it yet. */
 export const EPYC: ProcessorProfile = {
   name: "epyc",
-  summary: "AMD, Zen generation, instruction sets up to SSSE3; CPUID shows SVM, VMRUN and its companions raise #UD",
+  summary: "AMD, Zen generation, instruction sets up to SSE4.2; CPUID shows SVM, VMRUN and its companions raise #UD",
   vendor: "amd",
   family: 0x17,
   model: 1,

@@ -3,7 +3,8 @@ import type { ProcessorProfile, VmxFeature, VmxProfile } from "./profile.js";
 
 /** What the processor implements, whoever the vendor. */
 export const COMMON_FEATURES: readonly CpuidFeatureName[] = [
-  "FPU", "MMX", "FXSR", "SSE", "SSE2", "SSE3", "SSSE3", "XSAVE", "XSAVEOPT", "XSAVEC", "XGETBV_ECX1",
+  "FPU", "MMX", "FXSR", "SSE", "SSE2", "SSE3", "SSSE3", "SSE4_1", "SSE4_2",
+  "PCLMULQDQ", "AES", "XSAVE", "XSAVEOPT", "XSAVEC", "XGETBV_ECX1",
   "VME", "DE", "PSE", "TSC", "MSR", "PAE", "MCE", "CX8", "APIC", "SEP", "MTRR", "PGE", "MCA", "CMOV", "PAT", "PSE36", "CLFSH",
   "CMPXCHG16B", "MOVBE", "POPCNT", "RDRAND",
   "FSGSBASE", "BMI1", "SMEP", "BMI2", "ERMS", "RDSEED", "ADX", "SMAP", "CLFLUSHOPT",
@@ -12,10 +13,10 @@ export const COMMON_FEATURES: readonly CpuidFeatureName[] = [
 
 const VMX: VmxProfile = { revisionId: 4, preemptionTimerRate: 0, without: [] };
 
-/** A server processor of the Skylake generation, as far as it is implemented: without SSE4.1 and what follows it. */
+/** A server processor of the Skylake generation, as far as it is implemented: without AVX and what follows it. */
 export const SKYLAKE_SERVER: ProcessorProfile = {
   name: "skylake-server",
-  summary: "Intel, Skylake generation, instruction sets up to SSSE3, VT-x with EPT, VPID and unrestricted guest",
+  summary: "Intel, Skylake generation, instruction sets up to SSE4.2, VT-x with EPT, VPID and unrestricted guest",
   vendor: "intel",
   family: 6,
   model: 0x55,

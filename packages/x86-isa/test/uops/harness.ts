@@ -25,7 +25,8 @@ export interface Outcome {
   readonly skipped: number;
 }
 
-const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+const hex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
 
 // Rows that are compared here touch nothing of the machine but its state.
 const machineOf = (state: CpuState): Machine => ({ state }) as unknown as Machine;

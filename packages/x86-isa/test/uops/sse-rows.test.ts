@@ -58,14 +58,15 @@ describe("every floating-point row of SSE", () => {
         fc.array(half, { minLength: 6, maxLength: 6 }),
         mxcsr,
         fc.boolean(),
-        (halves, control, same) => {
+        fc.bigInt(0n, 255n),
+        (halves, control, same, imm) => {
           const state = new CpuState();
           for (const [i, at] of [X, Y, D].entries()) {
             state.set64(at, halves[i * 2] as bigint);
             state.set64(at + 8, halves[i * 2 + 1] as bigint);
           }
           state.set32(slot("mxcsr"), control);
-          const uop: Uop = { op: uopNumber(row.name), d: D, a: same ? D : X, b: Y, imm: 0n };
+          const uop: Uop = { op: uopNumber(row.name), d: D, a: same ? D : X, b: Y, imm };
           const bytes = new Uint8Array(state.buffer as ArrayBuffer);
           const expected = harness.bigint(uop, bytes);
           const actual = harness.wasm(uop, bytes);

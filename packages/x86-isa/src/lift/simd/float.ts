@@ -1,6 +1,7 @@
 import { Code, Mnemonic } from "../../decode/iced.js";
 import { PREDICATE_NAMES } from "../../uops/sse/compare.js";
 import type { Shape } from "../../uops/sse/lanes.js";
+import { ROUNDING_NAMES } from "../../uops/sse/round.js";
 import type { Builder } from "../builder.js";
 import type { CodeFamily, Family, Lifter } from "../family.js";
 import { readScalar, readVector, xmmOperand } from "../vectors.js";
@@ -70,6 +71,28 @@ const conversion =
     b.emit(row, { d: xmmOperand(b, 0), b: bytes === 16 ? readVector(b, 1) : readScalar(b, 1, bytes) });
   };
 
+function control(b: Builder): number {
+  const operand = b.operand(2);
+  if (operand.kind !== "immediate") throw new RangeError("the instruction needs its control byte");
+  return Number(operand.value & 0xffn);
+}
+
+/** ROUNDPS and its kind: bit 2 of the control byte leaves the rounding to MXCSR. */
+const roundToInteger =
+  (suffix: Suffix): Lifter =>
+  (b) => {
+    const byte = control(b);
+    const name = ROUNDING_NAMES[(byte & 4) !== 0 ? 4 : byte & 3] ?? "";
+    b.emit(`round${name}${suffix}`, { d: xmmOperand(b, 0), b: source(b, 1, suffix), imm: BigInt(byte) });
+  };
+
+const dotProduct =
+  (suffix: "ps" | "pd"): Lifter =>
+  (b) => {
+    const d = xmmOperand(b, 0);
+    b.emit(`dp${suffix}`, { d, a: d, b: source(b, 1, suffix), imm: BigInt(control(b)) });
+  };
+
 const loadControl: Lifter = (b) => {
   b.emit("setmxcsr", { a: b.slot(b.read(b.operand(0))) });
 };
@@ -80,7 +103,7 @@ const storeControl: Lifter = (b) => {
   target.commit();
 };
 
-/** Floating point of SSE, SSE2 and SSE3. */
+/** Floating point of SSE to SSE4.1. */
 export const SIMD_FLOAT: Family = {
   [Mnemonic.Addss]: binary("add", "ss"),
   [Mnemonic.Addsd]: binary("add", "sd"),
@@ -143,6 +166,12 @@ export const SIMD_FLOAT: Family = {
   [Mnemonic.Cvttps2dq]: conversion("cvttpsdq", 16),
   [Mnemonic.Cvtpd2dq]: conversion("cvtpddq", 16),
   [Mnemonic.Cvttpd2dq]: conversion("cvttpddq", 16),
+  [Mnemonic.Roundss]: roundToInteger("ss"),
+  [Mnemonic.Roundsd]: roundToInteger("sd"),
+  [Mnemonic.Roundps]: roundToInteger("ps"),
+  [Mnemonic.Roundpd]: roundToInteger("pd"),
+  [Mnemonic.Dpps]: dotProduct("ps"),
+  [Mnemonic.Dppd]: dotProduct("pd"),
   [Mnemonic.Ldmxcsr]: loadControl,
   [Mnemonic.Stmxcsr]: storeControl,
 };

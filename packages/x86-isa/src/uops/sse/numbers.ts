@@ -15,7 +15,9 @@ const RANGE = {
 } as const;
 
 const PREFIXES = { ss: "f32", sd: "f64", ps: "f32x4", pd: "f64x2" } as const;
-type Operation = "add" | "sub" | "mul" | "div" | "sqrt" | "abs" | "eq" | "ne" | "lt" | "le" | "gt" | "ge" | "neg";
+type Operation =
+  | ("add" | "sub" | "mul" | "div" | "sqrt" | "abs" | "eq" | "ne" | "lt" | "le" | "gt" | "ge" | "neg")
+  | ("nearest" | "floor" | "ceil" | "trunc");
 
 /**
  * A row in two ways: `quick` writes the common case and branches to its label from wherever the case is not common; the
