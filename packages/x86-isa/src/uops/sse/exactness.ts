@@ -16,11 +16,29 @@ function oddLength(e: UopEmitter, local: number): void {
   w.op("i64.or", "i64.ctz", "i64.sub");
 }
 
+/** Bits that both factors must have clear for their product to fit a double whatever the others are. */
+const LOW_HALF = (1n << 27n) - 1n;
+
 /**
  * Push whether the product of two doubles has more than 53 bits, as i32. One of two odd parts with n and m bits has
  * n + m or one less: where that decides, branch to `slow`.
  */
 function longProduct(e: UopEmitter, x: number, y: number, slow: Label): void {
+  const { w } = e;
+  w.get(x);
+  w.op("i64.reinterpret_f64");
+  w.get(y);
+  w.op("i64.reinterpret_f64", "i64.or");
+  w.i64(LOW_HALF);
+  w.op("i64.and", "i64.eqz");
+  w.if(
+    () => w.i32(0),
+    () => countProduct(e, x, y, slow),
+    "i32",
+  );
+}
+
+function countProduct(e: UopEmitter, x: number, y: number, slow: Label): void {
   const { w } = e;
   const length = e.i64(10);
   oddLength(e, x);
@@ -35,25 +53,24 @@ function longProduct(e: UopEmitter, x: number, y: number, slow: Label): void {
   w.op("i64.gt_s");
 }
 
-/** Push whether x + y, rounded to nearest as r, has lost something: Knuth's TwoSum. With `negative` for x - y. */
+/**
+ * Push whether x + y, rounded to nearest as r, has lost something; with `negative`, x - y. Taking the greater summand from r is
+ * exact, so what is left is the other one only if r is exact (Dekker's Fast2Sum); asking for both saves a choice.
+ */
 function lossOfSum(n: Numbers, e: UopEmitter, x: number, y: number, r: number, negative: boolean): void {
   const { w } = e;
-  const added = n.local(20);
   w.get(r);
   w.get(x);
   n.op("sub");
-  w.set(added);
-  // (x - (r - added)) + (y - added)
-  w.get(x);
-  w.get(r);
-  w.get(added);
-  n.op("sub", "sub");
   w.get(y);
   if (negative) n.op("neg");
-  w.get(added);
-  n.op("sub", "add");
-  n.constant(0);
   n.op("ne");
+  w.get(r);
+  w.get(y);
+  n.op(negative ? "add" : "sub");
+  w.get(x);
+  n.op("ne");
+  w.op("i32.or");
 }
 
 /** Push two singles as doubles and multiply: exact. */
