@@ -42,6 +42,7 @@ const SLOT = {
 } as const;
 
 const IF = Number(RFLAGS.IF);
+const RF = Number(RFLAGS.RF);
 const { STI, MOV_SS, NMI } = INTERRUPTIBILITY;
 /** Breakpoints B0 to B3 of DR6, which a #DB overwrites; the other causes are sticky. */
 const DR6_BREAKPOINTS = 0xfn;
@@ -330,11 +331,15 @@ export class VmxEvents implements GuestEvents {
     }
     const information =
       vector | typeField(INTR_TYPE.HARD_EXCEPTION) | (errorCode === undefined ? 0 : INTR_INFO.DELIVER_CODE);
-    if (this.#intercepted(vector, errorCode ?? 0)) this.#exceptionExit(vector, errorCode, information, fault);
+    const resumes = pushesResumeFlag(vector) || fault instanceof InstructionBreakpoint;
+    if (this.#intercepted(vector, errorCode ?? 0)) {
+      // RF is saved as it would be pushed (SDM vol. 3, "Saving RIP, RSP, RFLAGS, and SSP").
+      if (resumes) state.set32(SLOT.flagsRest, state.get32(SLOT.flagsRest) | RF);
+      this.#exceptionExit(vector, errorCode, information, fault);
+    }
     nonRoot.nmiUnblocked = false;
     if (vector === VECTOR.PF && fault.cr2 !== undefined) state.set64(SLOT.cr2, fault.cr2);
     if (vector === VECTOR.DB) this.#recordDebugConditions();
-    const resumes = pushesResumeFlag(vector) || fault instanceof InstructionBreakpoint;
     const resumeFlag = resumes ? { resumeFlag: true } : {};
     const event = {
       vector,

@@ -6,9 +6,12 @@ import {
   EXIT_REASON_ENTRY_FAILURE,
   INTERRUPTIBILITY,
   INTR_INFO,
+  INTR_INFO_TYPE_SHIFT,
+  INTR_TYPE,
   PENDING_DEBUG,
   RFLAGS,
   SECONDARY_EXEC,
+  VECTOR,
   VMX_INSTRUCTION_ERROR,
   slot,
   type CpuState,
@@ -42,6 +45,7 @@ const W = {
   cr0: word("cr0"),
   cr4: word("cr4"),
   efer: word("efer"),
+  flagsRest: word("flagsRest"),
   pdptes: word("pdpte0"),
   rip: word("rip"),
   currentRip: word("currentRip"),
@@ -55,9 +59,9 @@ const DEBUGCTL = slot("debugctl");
 const PG = Number(CR0.PG);
 const PAE = Number(CR4.PAE);
 const LMA = Number(EFER.LMA);
+const RF = Number(RFLAGS.RF);
 const TF = Number(RFLAGS.TF);
 const BTF = 2;
-const SHADOW = INTERRUPTIBILITY.STI | INTERRUPTIBILITY.MOV_SS;
 const PDPTE_COUNT = 4;
 
 /** Cycles that an intercepted instruction costs besides its own. */
@@ -169,6 +173,8 @@ export class WorldSwitch {
     const { state, nonRoot } = this.parts;
     const words = vmcs.words;
     this.#notePendingTrap();
+    // An instruction that exits has used RF up (SDM vol. 3, "Saving RIP, RSP, RFLAGS, and SSP").
+    if (nonRoot.intercepted) state.words[W.flagsRest] = (state.words[W.flagsRest] as number) & ~RF;
     const pdptes = nonRoot.ept && this.#usesPae();
     const saveLma = (nonRoot.secondary & SECONDARY_EXEC.UNRESTRICTED_GUEST) !== 0;
     saveGuestState(state, words, nonRoot.exitControls, pdptes, saveLma);
@@ -226,12 +232,18 @@ export class WorldSwitch {
     );
   }
 
-  /** In an interrupt shadow the trap of a single-stepped instruction waits for the next one. */
+  /**
+   * In the shadow of MOV SS the trap of the single-stepped instruction is pending, unless the exit is for a #DB (SDM vol. 3,
+   * "Saving Non-Register State").
+   */
   #notePendingTrap(): void {
-    const { state } = this.parts;
+    const { state, nonRoot } = this.parts;
     const s = state.words;
-    if (((s[W.interruptibility] as number) & SHADOW) === 0) return;
-    const steps = (state.eflags & TF) !== 0 && (state.get32(DEBUGCTL) & BTF) === 0;
+    if (((s[W.interruptibility] as number) & INTERRUPTIBILITY.MOV_SS) === 0) return;
+    const debug = (INTR_INFO.VALID | (INTR_TYPE.HARD_EXCEPTION << INTR_INFO_TYPE_SHIFT) | VECTOR.DB) >>> 0;
+    const exited = nonRoot.words[F.VM_EXIT_INTR_INFO] as number;
+    const trap = (exited & ~INTR_INFO.NMI_UNBLOCKING) >>> 0 === debug;
+    const steps = !trap && (state.eflags & TF) !== 0 && (state.get32(DEBUGCTL) & BTF) === 0;
     const bs = Number(PENDING_DEBUG.BS);
     const pending = s[W.pendingDebug] as number;
     s[W.pendingDebug] = steps ? pending | bs : pending & ~bs;
