@@ -29,6 +29,8 @@ const CODE32 = 0xc09b;
 const CODE16 = 0x9b;
 const DATA32 = 0xc093;
 const DATA16 = 0x93;
+/** OSFXSR and OSXMMEXCPT: an operating system that knows SSE. */
+const CR4_SSE = 0x600n;
 
 /** A bare machine: memory, paging, both ways to execute, and no VT-x around it. */
 export class Rig implements GuestEvents {
@@ -106,6 +108,7 @@ export class Rig implements GuestEvents {
     const { ram } = this.memory;
     const set = (name: string, value: bigint): void => state.set64(slot(name), value);
     state.rflags = 2n;
+    state.set32(slot("mxcsr"), 0x1f80);
     const [code, data] = bitness === 64 ? [CODE64, DATA32] : bitness === 32 ? [CODE32, DATA32] : [CODE16, DATA16];
     const limit = bitness === 16 ? 0xffff : 0xffff_ffff;
     state.setSegment("cs", { selector: 8, base: 0n, limit, rights: code });
@@ -113,9 +116,10 @@ export class Rig implements GuestEvents {
       state.setSegment(name, { selector: 16, base: 0n, limit, rights: data });
     }
     set("cr0", bitness === 64 ? 0x8000_0031n : bitness === 32 ? 0x31n : 0x30n);
+    set("cr4", CR4_SSE);
     if (bitness === 64) {
       set("cr3", BigInt(PML4));
-      set("cr4", 0x20n);
+      set("cr4", CR4_SSE | 0x20n);
       set("efer", 0xd00n);
       ram.writeU64(PML4, BigInt(PML4 + 0x1000) | 3n);
       ram.writeU64(PML4 + 0x1000, BigInt(PML4 + 0x2000) | 3n);
