@@ -102,7 +102,7 @@ export function squareRoot(c: FloatContext, format: FloatFormat, x: FloatValue):
 }
 
 /** The square root of a positive integer, rounded down: Newton's method from above. */
-function integerRoot(value: bigint): bigint {
+export function integerRoot(value: bigint): bigint {
   let root = 1n << BigInt((bitLength(value) + 1) >> 1);
   for (;;) {
     const next = (root + value / root) >> 1n;

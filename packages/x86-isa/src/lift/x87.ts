@@ -192,6 +192,14 @@ const ARITHMETIC: CodeFamily = {
   [C.Fxtract]: plain("fxtract"),
   [C.Fprem]: plain("fprem"),
   [C.Fprem1]: plain("fprem1"),
+  [C.Fsin]: plain("fsin"),
+  [C.Fcos]: plain("fcos"),
+  [C.Fsincos]: plain("fsincos"),
+  [C.Fptan]: plain("fptan"),
+  [C.Fpatan]: plain("fpatan"),
+  [C.F2xm1]: plain("f2xm1"),
+  [C.Fyl2x]: plain("fyl2x"),
+  [C.Fyl2xp1]: plain("fyl2xp1"),
 };
 
 const COMPARISONS: CodeFamily = {

@@ -18,6 +18,7 @@ import { fldcw, fldenv, fninit, fnsave, fnstenv, frstor, type EnvironmentLayout 
 import { X87 } from "../../x87/registers.js";
 import { fprem } from "../../x87/remainder.js";
 import { isReal, SOURCES } from "../../x87/sources.js";
+import { f2xm1, fcos, fpatan, fptan, fsin, fsincos, fyl2x, fyl2xp1 } from "../../x87/transcendental.js";
 import {
   ffree,
   fnclex,
@@ -153,6 +154,15 @@ row("fscale", "ST(0) = ST(0) * 2^ST(1)", fscale);
 row("fxtract", "ST(0) = its exponent; push its significand", fxtract);
 row("fprem", "partial remainder of ST(0) by ST(1), the quotient cut", (x) => fprem(x, false));
 row("fprem1", "partial remainder of ST(0) by ST(1), the quotient rounded", (x) => fprem(x, true));
+
+row("fsin", "ST(0) = its sine", fsin);
+row("fcos", "ST(0) = its cosine", fcos);
+row("fsincos", "ST(0) = its sine; push its cosine", fsincos);
+row("fptan", "ST(0) = its tangent; push 1.0", fptan);
+row("fpatan", "ST(1) = arc tangent of ST(1)/ST(0); pop", fpatan);
+row("f2xm1", "ST(0) = 2^ST(0) - 1", f2xm1);
+row("fyl2x", "ST(1) = ST(1) * log2(ST(0)); pop", fyl2x);
+row("fyl2xp1", "ST(1) = ST(1) * log2(ST(0) + 1); pop", fyl2xp1);
 
 // --- comparisons
 
