@@ -8,6 +8,9 @@ const FIELD_D = 2;
 const FIELD_A = 4;
 const FIELD_B = 6;
 const FIELD_IMM = 8;
+/** Within the constant. */
+const FIELD_INDEX_SHIFT = 13;
+const FIELD_INDEX_SLOT = 14;
 
 /** Functions of the host that the generated code calls, by index. All take the micro-operation's address; 0 is success. */
 export interface SlowPaths {
@@ -91,6 +94,13 @@ export class InterpreterEmitter implements UopEmitter {
 
   n(): void {
     this.offsetIn(FIELD_B);
+  }
+
+  index(): void {
+    this.operand(FIELD_INDEX_SLOT);
+    this.w.get(this.pc);
+    this.w.mem("i64.load8_u", FIELD_INDEX_SHIFT);
+    this.w.op("i64.shl");
   }
 
   field(offset: () => void, op: "i64.load" | "i32.load", extra = 0): void {
@@ -184,14 +194,16 @@ export class InterpreterEmitter implements UopEmitter {
   }
 
   /** Set locals to the linear address and the TLB entry for it; push whether the entry holds all `size` bytes. */
-  private lookUp(size: MemorySize, array: number, linear: number, entry: number, extra: number): void {
-    this.a();
-    this.immLow();
-    this.w.op("i64.add");
-    if (extra !== 0) {
-      this.w.i64(BigInt(extra));
+  private lookUp(size: MemorySize, array: number, linear: number, entry: number, at: number | (() => void)): void {
+    if (typeof at === "number") {
+      this.a();
+      this.immLow();
       this.w.op("i64.add");
-    }
+      if (at !== 0) {
+        this.w.i64(BigInt(at));
+        this.w.op("i64.add");
+      }
+    } else at();
     this.w.set(linear);
     this.findEntry(size, array, linear, entry);
   }
@@ -250,11 +262,11 @@ export class InterpreterEmitter implements UopEmitter {
     w.if(() => this.leave(LEAVE.ACCESS));
   }
 
-  load(size: MemorySize, willWrite: boolean, extra = 0): void {
+  load(size: MemorySize, willWrite: boolean, at: number | (() => void) = 0): void {
     const { w } = this;
     const [linear, entry] = [this.local("i64", 20), this.local("i32", 20)];
     const type = size === 16 ? "v128" : "i64";
-    this.lookUp(size, willWrite ? ENGINE_FIELD.writeTlb : ENGINE_FIELD.readTlb, linear, entry, extra);
+    this.lookUp(size, willWrite ? ENGINE_FIELD.writeTlb : ENGINE_FIELD.readTlb, linear, entry, at);
     w.if(
       () => {
         this.hostAddress(linear, entry);
@@ -268,10 +280,10 @@ export class InterpreterEmitter implements UopEmitter {
     );
   }
 
-  store(size: MemorySize, value: () => void, extra = 0): void {
+  store(size: MemorySize, value: () => void, at: number | (() => void) = 0): void {
     const { w } = this;
     const [linear, entry] = [this.local("i64", 20), this.local("i32", 20)];
-    this.lookUp(size, ENGINE_FIELD.writeTlb, linear, entry, extra);
+    this.lookUp(size, ENGINE_FIELD.writeTlb, linear, entry, at);
     w.if(
       () => {
         this.hostAddress(linear, entry);

@@ -5,6 +5,7 @@ import { systemHandlerId } from "../system/handlers.js";
 import type { Uop } from "../uops/definition.js";
 import { uopDefinition } from "../uops/table.js";
 import { Builder } from "./builder.js";
+import { fuse } from "./fuse.js";
 import { dropDeadFlags } from "./liveness.js";
 import type { CodeMode } from "./mode.js";
 import { lifterOf } from "./table.js";
@@ -158,7 +159,7 @@ function standsAlone(i: DecodedInstruction): boolean {
 }
 
 function finish(b: Builder, instructions: LiftedInstruction[], missing: string | undefined): LiftedBlock {
-  const { uops, firsts } = dropDeadFlags({ uops: b.uops, firsts: instructions.map(({ first }) => first) });
+  const { uops, firsts } = fuse(dropDeadFlags({ uops: b.uops, firsts: instructions.map(({ first }) => first) }));
   const last = instructions.at(-1);
   return {
     mode: b.mode,

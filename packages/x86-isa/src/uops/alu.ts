@@ -19,7 +19,7 @@ import {
 const rows: UopDefinition[] = [];
 
 /** Push the second word of the lazy flags for R = A + B (+ CF) or A - B (- CF) computed on all 64 bits. */
-function emitCarries(e: UopEmitter, size: Size, a: number, b: number, r: number, subtract: boolean): void {
+export function emitCarries(e: UopEmitter, size: Size, a: number, b: number, r: number, subtract: boolean): void {
   const { w } = e;
   if (size === 64) {
     // The vector of carries, or of borrows with A inverted: majority of A, B and NOT R.
@@ -75,7 +75,7 @@ const addFlags = (size: Size, a: bigint, b: bigint, carry: bigint): { cf: bigint
   };
 };
 
-const subFlags = (size: Size, a: bigint, b: bigint, borrow: bigint): { cf: bigint; of: bigint; af: bigint } => {
+export const subFlags = (size: Size, a: bigint, b: bigint, borrow: bigint): { cf: bigint; of: bigint; af: bigint } => {
   const [za, zb] = [zeroExtend(size, a), zeroExtend(size, b)];
   const signed = BigInt.asIntN(size, a) - BigInt.asIntN(size, b) - borrow;
   return {

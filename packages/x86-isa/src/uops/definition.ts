@@ -45,6 +45,8 @@ export interface UopEmitter {
   immHigh(): void;
   /** Push the small constant in field `b` as i32. */
   n(): void;
+  /** Push the i64 in the slot that bits 63:48 of the constant name, shifted left by bits 47:40 of it. */
+  index(): void;
   /** Push the i64 of the state field whose offset the i32 pushed by `offset` is, `extra` bytes on. */
   field(offset: () => void, op: "i64.load" | "i32.load", extra?: number): void;
   /** Store the i64 pushed by `value` to the state field whose offset the i32 pushed by `offset` is, `extra` bytes on. */
@@ -69,12 +71,13 @@ export interface UopEmitter {
   f32(index: number): number;
   f64(index: number): number;
   /**
-   * Push the value at linear address `a` + sign-extended low half of the constant + `extra`: i64, zero-extended; v128
-   * for 16 bytes. With `willWrite` it takes write permission, so that a store of the same bytes cannot fault any more. A fault leaves the block.
+   * Push the value at linear address `a` + sign-extended low half of the constant: i64, zero-extended; v128 for 16 bytes.
+   * `at` is a distance in bytes from there, or pushes another address. With `willWrite` it takes write permission, so that
+   * a store of the same bytes cannot fault any more. A fault leaves the block.
    */
-  load(size: MemorySize, willWrite: boolean, extra?: number): void;
+  load(size: MemorySize, willWrite: boolean, at?: number | (() => void)): void;
   /** Store the i64 (v128 for 16 bytes) pushed by `value` there. A fault leaves the block, with nothing stored. */
-  store(size: MemorySize, value: () => void, extra?: number): void;
+  store(size: MemorySize, value: () => void, at?: number | (() => void)): void;
   /**
    * Do what the row's bigint meaning says, all of it, by a call of the host; a fault leaves the block. For a row without
    * a meaning of its own in WebAssembly, and for the uncommon values of one that has a quick way for the common ones.

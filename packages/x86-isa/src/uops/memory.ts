@@ -28,7 +28,7 @@ const ACCESSES: Readonly<Record<AccessKind, readonly MemoryAccess[]>> = {
   willWrite: accesses({ write: false, willWrite: true }),
 };
 
-const accessOf = (v: UopValues, kind: AccessKind): MemoryAccess =>
+export const accessOf = (v: UopValues, kind: AccessKind): MemoryAccess =>
   ACCESSES[kind][Number(v.imm() >> 32n) & 3] as MemoryAccess;
 
 const linearOf = (v: UopValues): bigint => u64(v.a() + BigInt.asIntN(32, v.imm()));

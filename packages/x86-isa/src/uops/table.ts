@@ -1,8 +1,10 @@
 import { ALU } from "./alu.js";
 import { BITS } from "./bits.js";
+import { BRANCHES } from "./branches.js";
 import { CONDITIONS } from "./conditions.js";
 import { CONTROL } from "./control.js";
 import type { UopDefinition } from "./definition.js";
+import { INDEXED } from "./indexed.js";
 import { MEMORY } from "./memory.js";
 import { MOVES } from "./moves.js";
 import { MULTIPLY } from "./multiply.js";
@@ -17,8 +19,10 @@ export const UOPS: readonly UopDefinition[] = [
   ...CONTROL,
   ...MOVES,
   ...MEMORY,
+  ...INDEXED,
   ...ALU,
   ...CONDITIONS,
+  ...BRANCHES,
   ...SHIFTS,
   ...MULTIPLY,
   ...BITS,
