@@ -1,7 +1,7 @@
 import { REQUEST } from "../contract/index.js";
 import { makeAllCpusRequest } from "../requests.js";
 import type { KvmVm } from "../vm.js";
-import { type ApicMessage, Lapic } from "./lapic.js";
+import type { ApicMessage, LapicDelivery } from "./lapic-delivery.js";
 import { DELIVERY } from "./lapic-registers.js";
 
 /**
@@ -10,9 +10,9 @@ import { DELIVERY } from "./lapic-registers.js";
  *
  * @param source the APIC that sends an IPI; undefined for an I/O APIC or a message-signalled interrupt
  */
-export function deliverToApics(vm: KvmVm, source: Lapic | undefined, message: ApicMessage): number {
+export function deliverToApics(vm: KvmVm, source: LapicDelivery | undefined, message: ApicMessage): number {
   let delivered = 0;
-  let lowest: Lapic | undefined;
+  let lowest: LapicDelivery | undefined;
   for (const { lapic } of vm.vcpus) {
     if (lapic === undefined || !lapic.hwEnabled || !lapic.matches(message, source)) continue;
     if (message.deliveryMode !== DELIVERY.LOWEST) {

@@ -2,7 +2,7 @@ import { REQUEST, type TimerHandle } from "../contract/index.js";
 import { makeRequest } from "../requests.js";
 import { readL1Tsc } from "../time/tsc.js";
 import type { KvmVcpu } from "../vcpu.js";
-import type { Lapic } from "./lapic.js";
+import type { LapicDelivery } from "./lapic-delivery.js";
 import { APIC, TIMER_MODE } from "./lapic-registers.js";
 
 /** min_timer_period_us: a guest may not make the host's timers a load. */
@@ -32,7 +32,7 @@ export class LapicTimer {
 
   constructor(
     readonly vcpu: KvmVcpu,
-    readonly lapic: Lapic,
+    readonly lapic: LapicDelivery,
   ) {
     this.#handle = vcpu.kvm.createTimer(`lapic timer of vcpu ${vcpu.vm.id}.${vcpu.id}`, () => this.#fire());
   }
