@@ -71,7 +71,7 @@ describe("every floating-point row of SSE", () => {
           const expected = harness.bigint(uop, bytes);
           const actual = harness.wasm(uop, bytes);
           expect(actual.fault).toBe(expected.fault);
-          expect(words(actual.state)).toEqual(words(expected.state));
+          if (actual.state !== expected.state) expect(words(actual.state)).toEqual(words(expected.state));
         },
       );
       fc.assert(property, { numRuns: 200, seed: 19 });

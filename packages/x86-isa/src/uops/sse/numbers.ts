@@ -3,8 +3,8 @@ import type { PlainOp } from "../../wasm/opcodes.js";
 import type { UopEmitter } from "../definition.js";
 import type { Shape } from "./lanes.js";
 
-/** MXCSR: rounding control, FTZ, DAZ; the mask and the flag of the inexact result. */
-const ROUNDING_FTZ_DAZ = 0xe040;
+/** MXCSR: rounding control; the mask and the flag of the inexact result. DAZ and FTZ change nothing where nothing is denormal. */
+const ROUNDING_CONTROL = 0x6000;
 const PRECISION_MASK = 0x1000;
 const PRECISION_FLAG = 0x20;
 
@@ -41,12 +41,12 @@ export function expect(e: UopEmitter, slow: Label): void {
 }
 
 /** What MXCSR has to say for a row's quick way. */
-export const PLAIN_ROUNDING = ROUNDING_FTZ_DAZ | PRECISION_MASK;
+export const PLAIN_ROUNDING = ROUNDING_CONTROL | PRECISION_MASK;
 export const INEXACT_MASKED = PRECISION_MASK;
 
 /**
- * Go on only while MXCSR rounds to nearest and flushes nothing, where `which` says that this matters, and masks an inexact
- * result. Set PE if the i32 that `inexact` pushes is true; once PE is set, it is not asked.
+ * Go on only while MXCSR rounds to nearest, where `which` says that this matters, and masks an inexact result.
+ * Set PE if the i32 that `inexact` pushes is true; once PE is set, it is not asked.
  */
 export function settle(
   e: UopEmitter,
