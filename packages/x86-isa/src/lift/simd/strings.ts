@@ -1,12 +1,14 @@
 import { Mnemonic } from "../../decode/iced.js";
 import { XMM_SLOTS } from "../../decode/registers.js";
-import { STRING_CONTROL, STRING_LENGTHS } from "../../uops/vector/strings.js";
+import { STRING_CONTROL, STRING_LENGTHS } from "../../uops/vector/string-comparison.js";
 import type { Builder } from "../builder.js";
 import type { Family, Lifter } from "../family.js";
 import { clearHigh, readVector, xmmOperand } from "../vectors.js";
 
 const RCX = 1;
 const XMM0 = XMM_SLOTS[0] ?? 0;
+
+const suffix = (control: number): "b" | "w" => ((control & STRING_CONTROL.WORDS) !== 0 ? "w" : "b");
 
 /** Compare the strings and set the flags; the result is as row `pcmpstr` leaves it. */
 function compare(b: Builder, lengths: number): { readonly result: number; readonly control: number } {
@@ -15,7 +17,7 @@ function compare(b: Builder, lengths: number): { readonly result: number; readon
   const control = Number(operand.value & 0xffn);
   const result = b.temp();
   const second = readVector(b, 1, "unaligned");
-  b.emit("pcmpstr", { d: result, a: xmmOperand(b, 0), b: second, imm: BigInt(control | lengths) });
+  b.emit(`pcmpstr${suffix(control)}`, { d: result, a: xmmOperand(b, 0), b: second, imm: BigInt(control | lengths) });
   return { result, control };
 }
 
@@ -35,7 +37,7 @@ const toMask =
     const { result, control } = compare(b, lengths);
     setFlags(b, result);
     if ((control & STRING_CONTROL.ELEMENT_MASK) !== 0) {
-      b.emit("pcmpmask", { d: XMM0, a: result, imm: BigInt(control) });
+      b.emit(`pcmpmask${suffix(control)}`, { d: XMM0, a: result });
     } else {
       b.emit("zx16", { d: XMM0, a: result });
       clearHigh(b, XMM0);

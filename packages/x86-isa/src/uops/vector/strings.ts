@@ -1,19 +1,6 @@
 import type { UopDefinition, UopValues } from "../definition.js";
-import { join, lanes, signed } from "./lanes.js";
-
-/** Fields of the control byte (SDM vol. 2, "Imm8 Control Byte Operation for PCMPESTRI / PCMPESTRM / PCMPISTRI / PCMPISTRM"). */
-export const STRING_CONTROL = {
-  WORDS: 1,
-  SIGNED: 2,
-  NEGATE: 1 << 4,
-  NEGATE_VALID_ALONE: 1 << 5,
-  /** Of PCMPxSTRI: the index of the last match. */
-  LAST: 1 << 6,
-  /** Of PCMPxSTRM: an element of ones or zeros for each, instead of a bit. */
-  ELEMENT_MASK: 1 << 6,
-} as const;
-/** Above the control byte: lengths are in EAX and EDX, or in RAX and RDX. */
-export const STRING_LENGTHS = { IMPLICIT: 0, EXPLICIT_32: 1 << 8, EXPLICIT_64: 1 << 9 } as const;
+import { join, lanes, SHAPES, signed, SUFFIXES } from "./lanes.js";
+import { Comparison, STRING_CONTROL, STRING_LENGTHS } from "./string-comparison.js";
 
 const FLAG = { CF: 1n, ZF: 1n << 6n, SF: 1n << 7n, OF: 1n << 11n } as const;
 
@@ -27,8 +14,7 @@ interface Text {
   readonly length: number;
 }
 
-function text(value: bigint, control: number, length: (elements: readonly bigint[]) => number): Text {
-  const bits = (control & STRING_CONTROL.WORDS) !== 0 ? 16 : 8;
+function text(value: bigint, bits: 8 | 16, control: number, length: (elements: readonly bigint[]) => number): Text {
   const raw = lanes(value, bits);
   const elements = (control & STRING_CONTROL.SIGNED) !== 0 ? raw.map((element) => signed(bits, element)) : raw;
   return { elements, length: length(raw) };
@@ -71,16 +57,16 @@ function matches(how: number, first: Text, second: Text, n: number): boolean {
 }
 
 /** IntRes2 in bits 15:0, the index in bits 23:16, and the flags in bits 63:32. */
-function compare(v: UopValues): bigint {
+function compare(v: UopValues, bits: 8 | 16): bigint {
   const control = Number(v.imm() & 0xffffn);
-  const count = (control & STRING_CONTROL.WORDS) !== 0 ? 8 : 16;
+  const count = 128 / bits;
   const length = (register: string) => (elements: readonly bigint[]) => {
     if ((control & STRING_LENGTHS.EXPLICIT_64) !== 0) return explicitLength(v.get(register), 64, count);
     if ((control & STRING_LENGTHS.EXPLICIT_32) !== 0) return explicitLength(v.get(register), 32, count);
     return implicitLength(elements);
   };
-  const first = text(v.va(), control, length("rax"));
-  const second = text(v.vb(), control, length("rdx"));
+  const first = text(v.va(), bits, control, length("rax"));
+  const second = text(v.vb(), bits, control, length("rdx"));
   const how = (control >> 2) & 3;
   let result = 0;
   for (let n = 0; n < count; n++) {
@@ -100,33 +86,50 @@ function compare(v: UopValues): bigint {
 }
 
 /** The string comparisons of SSE4.2. */
-export const VECTOR_STRINGS: readonly UopDefinition[] = [
-  {
-    name: "pcmpstr",
-    summary:
-      "d = strings a and b compared by control byte imm, lengths as bits 9:8 of imm say: " +
-      "matching elements of b (bits 15:0), index (23:16), flags as in RFLAGS (63:32)",
-    operands: ["d", "a", "b", "imm"],
-    outlined: true,
-    wasm: (e) => e.evaluate(),
-    evaluate: (v) => v.setD(compare(v)),
-  },
-  {
-    name: "pcmpmask",
-    summary:
-      "vector d = bits 15:0 of a, each as an element of all ones or zeros: words if bit 0 of imm is set, else bytes",
-    operands: ["d", "a", "imm"],
-    outlined: true,
-    wasm: (e) => e.evaluate(),
-    evaluate: (v) => {
-      const words = (v.imm() & BigInt(STRING_CONTROL.WORDS)) !== 0n;
-      const bits = words ? 16 : 8;
-      v.setVD(
-        join(
-          lanes(v.a(), 1, 128 / bits).map((bit) => -bit),
-          bits,
-        ),
-      );
+export const VECTOR_STRINGS: readonly UopDefinition[] = ([8, 16] as const).flatMap((bits): UopDefinition[] => {
+  // The bit of each element in the two bytes, or the one, that have the bits of all.
+  const places = bits === 8 ? 0x8040_2010_0804_0201n : 0x0008_0004_0002_0001n;
+  const upperPlaces = bits === 8 ? places : places << 4n;
+  return [
+    {
+      name: `pcmpstr${SUFFIXES[bits]}`,
+      summary:
+        `d = strings a and b of elements of ${bits} bits compared by control byte imm, lengths as bits 9:8 of imm say: ` +
+        "matching elements of b (bits 15:0), index (23:16), flags as in RFLAGS (63:32)",
+      operands: ["d", "a", "b", "imm"],
+      outlined: true,
+      wasm: (e) => new Comparison(e, bits).emit(),
+      evaluate: (v) => v.setD(compare(v, bits)),
     },
-  },
-];
+    {
+      name: `pcmpmask${SUFFIXES[bits]}`,
+      summary: `vector d = the low bits of a, each as an element of ${bits} bits, all ones or zeros`,
+      operands: ["d", "a"],
+      outlined: true,
+      wasm: (e) => {
+        const { w } = e;
+        const all = e.v128(0);
+        e.setVD(() => {
+          e.a();
+          w.op("i32.wrap_i64", "i16x8.splat");
+          if (bits === 8) {
+            w.tee(all);
+            w.get(all);
+            w.shuffle([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]);
+          }
+          w.v128(places, upperPlaces);
+          w.op("v128.and");
+          w.v128(places, upperPlaces);
+          w.op(`${SHAPES[bits]}.eq`);
+        });
+      },
+      evaluate: (v) =>
+        v.setVD(
+          join(
+            lanes(v.a(), 1, 128 / bits).map((bit) => -bit),
+            bits,
+          ),
+        ),
+    },
+  ];
+});
