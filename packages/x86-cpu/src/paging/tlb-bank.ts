@@ -32,6 +32,8 @@ const arrayOf = (kind: AccessKind, user: boolean): number => ((user ? KINDS : 0)
 interface LargePages {
   readonly shift: 21 | 22 | 30;
   readonly pages: Set<number>;
+  /** The page that was added last, or -1: most fills after it are of the same. */
+  newest: number;
 }
 
 /** The translations of one address space under one set of paging controls. */
@@ -41,9 +43,9 @@ export class TlbBank {
   readonly #filled = new Uint32Array(LOG_ENTRIES);
   #fillCount = LOG_ENTRIES + 1;
   readonly #large: readonly LargePages[] = [
-    { shift: 21, pages: new Set() },
-    { shift: 22, pages: new Set() },
-    { shift: 30, pages: new Set() },
+    { shift: 21, pages: new Set(), newest: -1 },
+    { shift: 22, pages: new Set(), newest: -1 },
+    { shift: 30, pages: new Set(), newest: -1 },
   ];
   /** Changes whenever a translation for fetches is dropped, of supervisor and user accesses. */
   readonly generations: [supervisor: number, user: number];
@@ -112,11 +114,13 @@ export class TlbBank {
 
   /** The address lies in a page of so many bytes: one invalidation ends all of it. */
   noteLargePage(low: number, high: number, bytes: number): void {
-    for (const { shift, pages } of this.#large) {
-      if (bytes !== 2 ** shift) continue;
-      if (pages.size >= LARGE_PAGES) this.flush();
-      pages.add(pageNumber(low, high, shift));
-    }
+    const large = this.#large.find(({ shift }) => bytes === 2 ** shift);
+    if (large === undefined) return;
+    const page = pageNumber(low, high, large.shift);
+    if (page === large.newest) return;
+    if (large.pages.size >= LARGE_PAGES) this.flush();
+    large.pages.add(page);
+    large.newest = page;
   }
 
   /** Drop everything. */
@@ -129,7 +133,11 @@ export class TlbBank {
       this.#renew(true);
     }
     this.#fillCount = 0;
-    for (const { pages } of this.#large) pages.clear();
+    for (const large of this.#large) {
+      if (large.pages.size === 0) continue;
+      large.pages.clear();
+      large.newest = -1;
+    }
   }
 
   /** Drop what is not global. */
@@ -156,8 +164,11 @@ export class TlbBank {
       const at = array * ARRAY_WORDS + index;
       if (words[at] === (low & ~0xfff) >>> 0 && words[at + 1] === high >>> 0) this.#drop(at);
     }
-    for (const { shift, pages } of this.#large) {
-      if (pages.delete(pageNumber(low, high, shift))) this.#flushRange(low, high, shift);
+    for (const large of this.#large) {
+      const { shift, pages } = large;
+      if (pages.size === 0 || !pages.delete(pageNumber(low, high, shift))) continue;
+      large.newest = -1;
+      this.#flushRange(low, high, shift);
     }
   }
 

@@ -1,8 +1,10 @@
 import {
   CR4,
+  EPTP,
   FEATURE_CONTROL,
   INVEPT_TYPE,
   INVVPID_TYPE,
+  MEMORY_TYPE,
   VMX_EPT_VPID_CAP,
   VMX_INSTRUCTION_ERROR,
   isCanonical,
@@ -13,6 +15,10 @@ import { VM_FAIL_INVALID, VM_SUCCEED, type VmxOperation, type VmxStatus } from "
 import type { WorldSwitch } from "../vmx/world-switch.js";
 import { HostGeneralProtection, HostUndefinedOpcode } from "./root-faults.js";
 import { RootMode, type RootModeParts } from "./root-mode.js";
+
+/** Page-walk length of 4, as the EPTP encodes it, and the bits 11:7 that are reserved. */
+const EPT_PAGE_WALK_4 = 3;
+const EPTP_RESERVED = 0xf80;
 
 export interface ProcessorParts extends RootModeParts {
   /** Absent on a processor without VT-x. */
@@ -138,7 +144,7 @@ export class Processor extends RootMode {
       [INVEPT_TYPE.ALL_CONTEXT]: VMX_EPT_VPID_CAP.INVEPT_ALL_CONTEXT,
     };
     const field = offered[type];
-    const badPointer = type === INVEPT_TYPE.SINGLE_CONTEXT && !this.#isEptp(eptp);
+    const badPointer = type === INVEPT_TYPE.SINGLE_CONTEXT && !this.#isEptp(eptp, cap);
     if (field === undefined || !cap.eptVpidHas(field) || badPointer) {
       return operation.fail(VMX_INSTRUCTION_ERROR.INVALID_OPERAND_TO_INVEPT_INVVPID);
     }
@@ -203,10 +209,18 @@ export class Processor extends RootMode {
     return { cap, operation };
   }
 
-  /** The value would pass as EPTP of a VM entry, but for its address. */
-  #isEptp(eptp: number): boolean {
+  /** The value would pass as EPTP of a VM entry (SDM vol. 3, "Checks on VM-Execution Control Fields"). */
+  #isEptp(eptp: number, cap: VmxCapabilities): boolean {
     const type = eptp % 8;
-    return (type === 0 || type === 6) && Math.floor(eptp / 8) % 8 === 3;
+    const reserved = (eptp % 0x1000) & EPTP_RESERVED;
+    const accessedDirty = (eptp % 0x80) & EPTP.ACCESSED_DIRTY;
+    return (
+      (type === MEMORY_TYPE.UC || type === MEMORY_TYPE.WB) &&
+      Math.floor(eptp / 8) % 8 === EPT_PAGE_WALK_4 &&
+      reserved === 0 &&
+      (accessedDirty === 0 || cap.has("eptAccessedDirty")) &&
+      eptp < 2 ** this.#own.profile.physicalAddressBits
+    );
   }
 
   /** What makes VMXON raise #GP (SDM vol. 3, "Enabling and Entering VMX Operation"). */

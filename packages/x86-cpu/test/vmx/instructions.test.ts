@@ -232,6 +232,9 @@ describe("INVEPT and INVVPID", () => {
       cpu.invept(0, eptp),
       cpu.invept(3, eptp),
       cpu.invept(1, 1),
+      cpu.invept(1, eptp ^ 8),
+      cpu.invept(1, eptp | 0x80),
+      cpu.invept(1, eptp + 2 ** 46),
       cpu.invvpid(4, 1, 0n),
       cpu.invvpid(1, 0, 0n),
       cpu.invvpid(0, 1, 0x8000_0000_0000n),
@@ -240,7 +243,12 @@ describe("INVEPT and INVVPID", () => {
       expect(status).toBe(2);
       expect(cpu.vmread32(VMCS.VM_INSTRUCTION_ERROR)).toBe(VMX_INSTRUCTION_ERROR.INVALID_OPERAND_TO_INVEPT_INVVPID);
     }
-    expect([cpu.invept(1, eptp), cpu.invept(2, 0), cpu.invvpid(0, 1, 0n), cpu.invvpid(2, 0, 0n)]).toEqual([0, 0, 0, 0]);
+    const { cpu: withoutFlags, page: pageOf } = inVmx(profileNamed("skylake-server-no-ept-ad"));
+    withoutFlags.vmptrld(pageOf());
+    expect(withoutFlags.invept(1, eptp | 0x40)).toBe(2);
+    expect([cpu.invept(1, eptp | 0x40), cpu.invept(2, 0), cpu.invvpid(0, 1, 0n), cpu.invvpid(2, 0, 0n)]).toEqual([
+      0, 0, 0, 0,
+    ]);
   });
 
   it("do not exist without EPT or VPID", () => {
