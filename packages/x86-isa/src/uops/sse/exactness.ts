@@ -116,14 +116,19 @@ export function pushInexact(
         wideProduct(e, r, factor);
         w.get(product);
         w.op("f64.promote_f32", "f64.ne");
-        return;
+      } else {
+        longProduct(e, r, factor, slow);
+        w.get(r);
+        w.get(factor);
+        w.op("f64.mul");
+        w.get(product);
+        w.op("f64.ne", "i32.or");
       }
-      longProduct(e, r, factor, slow);
-      w.get(r);
-      w.get(factor);
-      w.op("f64.mul");
+      // A zero is exact, also one that infinity has divided.
       w.get(product);
-      w.op("f64.ne", "i32.or");
+      n.constant(0);
+      n.op("ne");
+      w.op("i32.and");
     }
   }
 }
