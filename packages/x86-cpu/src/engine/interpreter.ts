@@ -351,21 +351,16 @@ export class Interpreter implements FastPath {
       single === this.#tagSingle &&
       tlb.generation(user) === this.#tagGeneration &&
       alignmentChecked === this.#alignmentChecked;
-    if (!this.#signatureChanged() && unchanged) return;
+    const signatureChanged = this.#signatureChanged();
+    if (!signatureChanged && unchanged) return;
     this.#alignmentChecked = alignmentChecked;
     this.#user = user;
     this.#tagSingle = single;
-    const mode = codeMode(this.#state, this.parts.feature);
-    const name = codeModeName(mode);
-    let entry = this.#modes.get(name);
-    if (entry === undefined) {
-      entry = { mode, number: this.#modes.size * 2 };
-      this.#modes.set(name, entry);
-    }
+    const entry = this.#mode === undefined || signatureChanged ? this.#findMode() : this.#mode;
     this.#mode = entry;
     const generation = (this.#tagGeneration = tlb.generation(user));
     const state = this.#state;
-    const segment = mode.bitness === 64 ? "" : `${state.get64(SLOT_CS_BASE)},${state.get32(SLOT_CS_LIMIT)}`;
+    const segment = entry.mode.bitness === 64 ? "" : `${state.get64(SLOT_CS_BASE)},${state.get32(SLOT_CS_LIMIT)}`;
     const key = `${generation},${entry.number},${single},${segment}`;
     let tag = this.#tags.get(key);
     if (tag === undefined) {
@@ -379,6 +374,17 @@ export class Interpreter implements FastPath {
     const none = alignmentChecked ? tlb.emptyArrayOffset : undefined;
     this.#setField(ENGINE_FIELD.readTlb, none ?? tlb.arrayOffset(ACCESS_READ, user));
     this.#setField(ENGINE_FIELD.writeTlb, none ?? tlb.arrayOffset(ACCESS_WRITE, user));
+  }
+
+  #findMode(): ModeEntry {
+    const mode = codeMode(this.#state, this.parts.feature);
+    const name = codeModeName(mode);
+    let entry = this.#modes.get(name);
+    if (entry === undefined) {
+      entry = { mode, number: this.#modes.size * 2 };
+      this.#modes.set(name, entry);
+    }
+    return entry;
   }
 
   /** Has anything changed that the code mode is made of? Remembers what it is now. */
