@@ -20,6 +20,8 @@ import { EptWalker } from "../vmx/ept.js";
 import { MsrLists } from "../vmx/msr-lists.js";
 import { NonRoot } from "../vmx/non-root.js";
 import { VmxOperation } from "../vmx/operation.js";
+import { stateCopies } from "../vmx/state-copy.js";
+import { SWITCHED } from "../vmx/state-transfer.js";
 import { WorldSwitch } from "../vmx/world-switch.js";
 import { VirtualClock } from "./clock.js";
 import { SerialScheduler } from "./scheduler.js";
@@ -86,7 +88,7 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissi
   const { buffer } = memory.memory;
   const area = memory.areaOf(id);
   const state = new CpuState(buffer, area + PROCESSOR_AREA.state);
-  const root = new CpuState();
+  const root = new CpuState(buffer, area + PROCESSOR_AREA.root);
   const cpuid = new CpuidLeaves(profile, id, count);
   const capabilities = profile.vmx === undefined ? undefined : new VmxCapabilities(profile.vmx, cpuid.cr4Supported);
   const interrupts = new HostInterrupts(clock, nextTimer);
@@ -159,6 +161,7 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissi
     },
     state,
     root,
+    copies: stateCopies(memory.memory, state, root, SWITCHED),
     ram,
     memory: guestMemory,
     nonRoot,

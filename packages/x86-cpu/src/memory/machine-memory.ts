@@ -8,15 +8,17 @@ const align = (value: number, to: number): number => Math.ceil(value / to) * to;
 /** Offsets within the area that one processor keeps for itself, in bytes. No physical address names it. */
 export const PROCESSOR_AREA = (() => {
   const state = 0;
+  /** The register state of root mode. */
+  const root = align(state + STATE_BYTES, 64);
   /** What an engine keeps beside the architectural state: its own fields. */
-  const engine = align(state + STATE_BYTES, 4096);
+  const engine = align(root + STATE_BYTES, 4096);
   const tlb = engine + 4096;
   const blocks = align(tlb + TLB_BYTES, WASM_PAGE);
   /** Hash of translated blocks: 16,384 entries of 16 bytes. */
   const uops = blocks + 16_384 * 16;
   /** Room for translated micro-operations. */
   const bytes = uops + 8 * 1024 * 1024;
-  return { state, engine, tlb, blocks, uops, bytes: align(bytes, WASM_PAGE) } as const;
+  return { state, root, engine, tlb, blocks, uops, bytes: align(bytes, WASM_PAGE) } as const;
 })();
 
 /** Largest RAM: a WebAssembly memory has 4 GiB at most, and the processors' areas are part of it. */

@@ -9,6 +9,7 @@ import {
   type VmcsFieldName,
 } from "@tapvisor/x86-isa";
 import { F } from "./fields.js";
+import type { StateCopies, WordPairs } from "./state-copy.js";
 
 /** Index of the low word of a field of the architectural state. */
 const word = (name: string): number => slot(name) >> 2;
@@ -69,7 +70,9 @@ for (const name of SEGMENT_NAMES) {
     .low(`${name}.limit`, `GUEST_${upper}_LIMIT`)
     .low(`${name}.rights`, `GUEST_${upper}_AR_BYTES`);
 }
-const GUEST = guestList.pairs;
+
+const pairsOf = (list: Int32Array): WordPairs =>
+  Array.from({ length: list.length >> 1 }, (_, n) => [list[n * 2] as number, list[n * 2 + 1] as number] as const);
 
 const DEBUG_CONTROLS = new TransferList().both("dr7", "GUEST_DR7").both("debugctl", "GUEST_IA32_DEBUGCTL").pairs;
 const GUEST_PAT = new TransferList().both("pat", "GUEST_IA32_PAT").pairs;
@@ -81,7 +84,7 @@ const PDPTES = new TransferList()
   .both("pdpte3", "GUEST_PDPTR3").pairs;
 
 /** Host state that every VM exit loads. */
-const HOST = new TransferList()
+const hostList = new TransferList()
   .both("cr0", "HOST_CR0")
   .both("cr3", "HOST_CR3")
   .both("cr4", "HOST_CR4")
@@ -101,9 +104,12 @@ const HOST = new TransferList()
   .both("gs.base", "HOST_GS_BASE")
   .both("tr.base", "HOST_TR_BASE")
   .both("gdtr.base", "HOST_GDTR_BASE")
-  .both("idtr.base", "HOST_IDTR_BASE").pairs;
+  .both("idtr.base", "HOST_IDTR_BASE");
 const HOST_PAT = new TransferList().both("pat", "HOST_IA32_PAT").pairs;
 const HOST_EFER = new TransferList().both("efer", "HOST_IA32_EFER").pairs;
+
+/** What every world switch copies, but for CR0, RFLAGS and what controls decide. */
+export const SWITCHED = { guest: pairsOf(guestList.pairs), host: pairsOf(hostList.pairs) } as const;
 
 const CR0_WORD = word("cr0");
 const EFER_WORD = word("efer");
@@ -131,9 +137,15 @@ const HOST_TR_LIMIT = 0x67;
  *
  * @param root the register state of root operation: what the VMCS does not load, the guest takes over
  */
-export function loadGuestState(state: CpuState, root: CpuState, vmcs: Uint32Array, entryControls: number): void {
+export function loadGuestState(
+  copies: StateCopies,
+  state: CpuState,
+  root: CpuState,
+  vmcs: Uint32Array,
+  entryControls: number,
+): void {
   const words = state.words;
-  toState(GUEST, words, vmcs);
+  copies.loadGuest(vmcs.byteOffset);
   state.eflags = vmcs[F.GUEST_RFLAGS] as number;
   const cr0 = vmcs[F.GUEST_CR0] as number;
   words[CR0_WORD] = (cr0 & CR0_LOADED) | ((root.words[CR0_WORD] as number) & ~CR0_LOADED) | CR0_ET;
@@ -173,6 +185,7 @@ export function loadPdptes(state: CpuState, vmcs: Uint32Array): void {
  * @param saveLma record IA32_EFER.LMA in the VM-entry controls
  */
 export function saveGuestState(
+  copies: StateCopies,
   state: CpuState,
   vmcs: Uint32Array,
   exitControls: number,
@@ -180,7 +193,7 @@ export function saveGuestState(
   saveLma: boolean,
 ): void {
   const words = state.words;
-  toVmcs(GUEST, words, vmcs);
+  copies.saveGuest(vmcs.byteOffset);
   vmcs[F.GUEST_RFLAGS] = state.eflags;
   vmcs[F.GUEST_RFLAGS + 1] = 0;
   vmcs[F.GUEST_CR0] = words[CR0_WORD] as number;
@@ -201,10 +214,16 @@ export function saveGuestState(
  *
  * @param state in force so far: IA32_EFER and IA32_PAT stay where no control loads them
  */
-export function loadHostState(root: CpuState, state: CpuState, vmcs: Uint32Array, exitControls: number): void {
+export function loadHostState(
+  copies: StateCopies,
+  root: CpuState,
+  state: CpuState,
+  vmcs: Uint32Array,
+  exitControls: number,
+): void {
   const words = root.words;
   const { words: guest } = state;
-  toState(HOST, words, vmcs);
+  copies.loadHost(vmcs.byteOffset);
   // CD and NW are not modified; see loadGuestState.
   words[CR0_WORD] = ((words[CR0_WORD] as number) & CR0_LOADED) | ((guest[CR0_WORD] as number) & ~CR0_LOADED);
   words[DR7_WORD] = DR7_RESET;

@@ -36,6 +36,7 @@ import { F } from "./fields.js";
 import type { MsrLists } from "./msr-lists.js";
 import type { NonRoot } from "./non-root.js";
 import { VM_SUCCEED, type VmxOperation, type VmxStatus } from "./operation.js";
+import type { StateCopies } from "./state-copy.js";
 import { loadGuestState, loadHostState, loadPdptes, saveGuestState } from "./state-transfer.js";
 import type { Vmcs } from "./vmcs.js";
 import { VMCS_HEADER } from "./vmcs-layout.js";
@@ -82,6 +83,7 @@ export interface WorldSwitchParts {
   readonly environment: CheckEnvironment;
   readonly state: CpuState;
   readonly root: CpuState;
+  readonly copies: StateCopies;
   readonly ram: Ram;
   readonly memory: GuestMemory;
   readonly nonRoot: NonRoot;
@@ -129,7 +131,7 @@ export class WorldSwitch {
   #enterChecked(vmcs: Vmcs, checked: Checked): VmxStatus {
     const { state, root, nonRoot, lists, events, memory } = this.parts;
     const words = vmcs.words;
-    loadGuestState(state, root, words, checked.entry);
+    loadGuestState(this.parts.copies, state, root, words, checked.entry);
     nonRoot.enter(vmcs);
     memory.pager.secondStage = nonRoot.ept ? this.parts.ept : IDENTITY;
     if (checked.paging && !checked.ia32e && ((words[F.GUEST_CR4] as number) & PAE) !== 0) {
@@ -177,7 +179,7 @@ export class WorldSwitch {
     if (nonRoot.intercepted) state.words[W.flagsRest] = (state.words[W.flagsRest] as number) & ~RF;
     const pdptes = nonRoot.ept && this.#usesPae();
     const saveLma = (nonRoot.secondary & SECONDARY_EXEC.UNRESTRICTED_GUEST) !== 0;
-    saveGuestState(state, words, nonRoot.exitControls, pdptes, saveLma);
+    saveGuestState(this.parts.copies, state, words, nonRoot.exitControls, pdptes, saveLma);
     words[F.VM_ENTRY_INTR_INFO_FIELD] = ((words[F.VM_ENTRY_INTR_INFO_FIELD] as number) & ~INTR_INFO.VALID) >>> 0;
     if ((words[F.VM_EXIT_MSR_STORE_COUNT] as number) !== 0 && this.parts.lists.store(words, state) !== 0) {
       this.#abort(vmcs, ABORT.STORE_MSRS);
@@ -203,7 +205,7 @@ export class WorldSwitch {
   #toHost(vmcs: Vmcs, loaded: CpuState): void {
     const { root, lists } = this.parts;
     const words = vmcs.words;
-    loadHostState(root, loaded, words, words[F.VM_EXIT_CONTROLS] as number);
+    loadHostState(this.parts.copies, root, loaded, words, words[F.VM_EXIT_CONTROLS] as number);
     if ((words[F.VM_EXIT_MSR_LOAD_COUNT] as number) === 0) return;
     if (lists.load(words, F.VM_EXIT_MSR_LOAD_COUNT, F.VM_EXIT_MSR_LOAD_ADDR, root) !== 0) {
       this.#abort(vmcs, ABORT.LOAD_MSRS);
