@@ -98,13 +98,13 @@ export function redirectVirtual8086(m: Machine, event: InterruptEvent): void {
   const ioPrivileged = (flags & RFLAGS.IOPL) === RFLAGS.IOPL;
   if (ioPrivileged) {
     pushReal(m, event, BigInt(event.vector * 4), flags);
-    setFlags(m, 0n, RFLAGS.IF | RFLAGS.TF | RFLAGS.NT | RFLAGS.AC | RFLAGS.RF);
+    setFlags(m, 0n, RFLAGS.IF | RFLAGS.TF | RFLAGS.RF);
     return;
   }
   // The image shows VIF as IF and an IOPL of 3.
   const enabled = (flags & RFLAGS.VIF) !== 0n ? RFLAGS.IF : 0n;
   pushReal(m, event, BigInt(event.vector * 4), (flags & ~RFLAGS.IF) | enabled | RFLAGS.IOPL);
-  setFlags(m, 0n, RFLAGS.VIF | RFLAGS.TF | RFLAGS.NT | RFLAGS.AC | RFLAGS.RF);
+  setFlags(m, 0n, RFLAGS.VIF | RFLAGS.TF | RFLAGS.RF);
 }
 
 /** Whether the software-interrupt redirection bitmap of the TSS sends `vector` to the program (CR4.VME). */

@@ -296,6 +296,20 @@ describe("INT n, INT3, INTO, INT1", () => {
     m.store(TSS + 0x88n - 32n + 4n, 1, 2n);
     expect(faultOf(m, () => m.run((a) => a.int(0x21)))).toEqual([GP, 0]);
   });
+  it("clear TF and IF or VIF alone where the bitmap redirects them", () => {
+    const changed = (iopl: number): bigint => {
+      const m = virtual8086Machine(iopl);
+      m.set("cr4", 1n);
+      m.store(TSS + 0x66n, 2, 0x88n);
+      m.store(0x84n, 4, 0x2000_0123n);
+      const before = m.state.rflags | 0xc4300n;
+      m.state.rflags = before;
+      m.run((a) => a.int(0x21));
+      return before & ~m.state.rflags;
+    };
+    expect(changed(0)).toBe(0x80100n);
+    expect(changed(3)).toBe(0x300n);
+  });
   it("return after the instruction", () => {
     const m = longMachine(3);
     m.gate(0x80, SEL.CODE0, 0x5000n, 14, 3);
