@@ -27,6 +27,7 @@ const HYPERCALL_BYTES = 3;
 function loadNeeded(vcpu: KvmVcpu, { instruction, block, fpu }: Decoded): void {
   if (block.system) {
     loadRest(vcpu);
+    if (FAST_CALLS.has(instruction.mnemonic)) vcpu.emulator.loadFastCallMsrs();
   } else {
     for (const operand of instruction.operands) if (operand.kind === "memory") loadSegment(vcpu, operand.segment);
   }
@@ -63,11 +64,13 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
     ripWrite(vcpu, BigInt.asUintN(machine.bitness, ripRead(vcpu) + BigInt(instruction.length)));
     return "done";
   }
-  if (trapUd) {
-    if (!forced && !EMULATED_ON_UD.has(instruction.mnemonic)) return fixHypercall(vcpu, instruction);
-    if (EMULATED_ON_UD.has(instruction.mnemonic)) machine.loadFastCallMsrs();
+  if (trapUd && !forced && !EMULATED_ON_UD.has(instruction.mnemonic)) return fixHypercall(vcpu, instruction);
+  if (forced && isHypercall(instruction)) {
+    // em_hypercall: the processor executes it from here on, RIP being at it.
+    fixHypercall(vcpu, instruction);
+    return "done";
   }
-  if (block.missing !== undefined) return refuse();
+  if (block.missing !== undefined || NOT_EMULATED.has(instruction.mnemonic)) return refuse();
   loadNeeded(vcpu, decoded);
   return execute(vcpu, { decoded, reads: [], forced });
 }
@@ -79,6 +82,25 @@ function refuseUd(vcpu: KvmVcpu, forced: boolean): EmulationResult {
   return "done";
 }
 
+/** What takes its target and selectors from MSRs. */
+const FAST_CALLS: ReadonlySet<number> = new Set<number>([
+  Mnemonic.Syscall,
+  Mnemonic.Sysret,
+  Mnemonic.Sysretq,
+  Mnemonic.Sysenter,
+  Mnemonic.Sysexit,
+  Mnemonic.Sysexitq,
+]);
+
+/** What works on registers that stay with the processor: 4.9's emulator has none of it either. */
+const NOT_EMULATED: ReadonlySet<number> = new Set<number>([
+  Mnemonic.Swapgs,
+  Mnemonic.Rdtscp,
+  Mnemonic.Rdpid,
+  Mnemonic.Rdpkru,
+  Mnemonic.Wrpkru,
+]);
+
 /** EmulateOnUD: what one vendor's processors have in modes where the other's raise #UD. */
 const EMULATED_ON_UD: ReadonlySet<number> = new Set<number>([
   Mnemonic.Syscall,
@@ -87,9 +109,12 @@ const EMULATED_ON_UD: ReadonlySet<number> = new Set<number>([
   Mnemonic.Sysexitq,
 ]);
 
+const isHypercall = ({ mnemonic }: DecodedInstruction): boolean =>
+  mnemonic === Mnemonic.Vmcall || mnemonic === Mnemonic.Vmmcall;
+
 /** The other vendor's hypercall instruction: put the processor's own in its place. */
 function fixHypercall(vcpu: KvmVcpu, instruction: DecodedInstruction): EmulationResult {
-  if (instruction.mnemonic !== Mnemonic.Vmcall && instruction.mnemonic !== Mnemonic.Vmmcall) return "fail";
+  if (!isHypercall(instruction)) return "fail";
   const code = new Uint8Array(HYPERCALL_BYTES);
   vcpu.kvm.ops.patch_hypercall(vcpu, code);
   const at = translate(vcpu, linearRip(vcpu), { write: false, user: false, fetch: true, implicit: false });

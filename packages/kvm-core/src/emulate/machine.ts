@@ -9,6 +9,7 @@ import { getMsr, setMsr } from "../msr/access.js";
 import { readPmc } from "../pmu/pmu.js";
 import { getCr8, lmsw, readCr0, readCr3, readCr4, setCr0, setCr3, setCr4, setCr8 } from "../registers/control.js";
 import { getDr, setDrOnly } from "../registers/debug.js";
+import { setXcrOnly } from "../registers/xcr.js";
 import { makeRequest } from "../requests.js";
 import { readL1Tsc } from "../time/tsc.js";
 import type { KvmVcpu } from "../vcpu.js";
@@ -33,6 +34,7 @@ const FAST_CALL_MSRS = [
   [MSR.IA32_SYSENTER_EIP, slot("sysenter_eip")],
 ] as const;
 
+const XCR0_AT = slot("xcr0");
 const GENERAL_PROTECTION = 0;
 
 /**
@@ -133,8 +135,9 @@ export class EmulatorMachine implements Machine {
     return this.vcpu.arch.xcr0;
   }
 
-  writeXcr(): void {
-    throw new CannotEmulate("XSETBV");
+  writeXcr(index: number, value: bigint): void {
+    if (setXcrOnly(this.vcpu, index, value)) throw new GuestException(VECTOR.GP, GENERAL_PROTECTION);
+    this.state.set64(XCR0_AT, this.vcpu.arch.xcr0);
   }
 
   readControl(cr: number): bigint {

@@ -17,7 +17,7 @@ function validXcr0(vcpu: KvmVcpu, xcr0: bigint): boolean {
 }
 
 /** __kvm_set_xcr: true = refused. */
-function setXcrUnchecked(vcpu: KvmVcpu, index: number, value: bigint): boolean {
+export function setXcrOnly(vcpu: KvmVcpu, index: number, value: bigint): boolean {
   const { arch } = vcpu;
   if (index !== 0 || !validXcr0(vcpu, value)) return true;
   const changed = value ^ arch.xcr0;
@@ -28,7 +28,7 @@ function setXcrUnchecked(vcpu: KvmVcpu, index: number, value: bigint): boolean {
 
 /** kvm_set_xcr: true = refused, and #GP(0) is queued. */
 export function setXcr(vcpu: KvmVcpu, index: number, value: bigint): boolean {
-  if (vcpu.kvm.ops.get_cpl(vcpu) === 0 && !setXcrUnchecked(vcpu, index, value)) return false;
+  if (vcpu.kvm.ops.get_cpl(vcpu) === 0 && !setXcrOnly(vcpu, index, value)) return false;
   injectGp(vcpu, 0);
   return true;
 }
@@ -42,7 +42,7 @@ export function getXcrs(vcpu: KvmVcpu): readonly Xcr[] {
 export function setXcrs(vcpu: KvmVcpu, xcrs: readonly Xcr[]): void {
   const xcr0 = xcrs.find(({ index }) => index === 0);
   if (!vcpu.kvm.hostHas(CPUID.XSAVE)) throw new KvmError("EINVAL", "KVM_SET_XCRS", "the processor has no XSAVE");
-  if (xcr0 !== undefined && setXcrUnchecked(vcpu, 0, xcr0.value)) {
+  if (xcr0 !== undefined && setXcrOnly(vcpu, 0, xcr0.value)) {
     throw new KvmError("EINVAL", "KVM_SET_XCRS", `XCR0 refuses 0x${xcr0.value.toString(16)}`);
   }
 }

@@ -1,4 +1,4 @@
-import { type Assembler, DR6, dword, reg, RFLAGS, VECTOR } from "@tapvisor/x86-isa";
+import { type Assembler, CR4, DR6, dword, reg, RFLAGS, VECTOR } from "@tapvisor/x86-isa";
 import { describe, expect, it } from "vitest";
 import { INTERRUPT_SHADOW } from "../../src/contract/index.js";
 import { CODE, drive, guest } from "../support/emulation.js";
@@ -63,6 +63,36 @@ describe("the forced-emulation prefix", () => {
     const { vcpu, length, run } = forced((a) => a.mov(ecx, dword(ebx)));
     expect(run([0x5a])).toEqual({ exits: ["read 100000 4"], result: "done" });
     expect(vcpu.getRegs()).toMatchObject({ rip: START + length, rcx: 0x5a5a5a5an });
+  });
+
+  it("does not do what works on registers that stay with the processor", () => {
+    const { vcpu, run } = forced((a) => a.db(0x0f, 0x01, 0xf9));
+    run();
+    expect(vcpu.arch.exception).toMatchObject({ pending: true, nr: VECTOR.UD });
+  });
+
+  it("leaves a hypercall to the processor", () => {
+    const { vcpu, run } = forced((a) => a.db(0x0f, 0x01, 0xc1));
+    expect(run().result).toBe("done");
+    expect(vcpu.arch.exception.pending).toBe(false);
+    expect(vcpu.getRegs().rip).toBe(START + PREFIX_BYTES);
+  });
+
+  it("loads XCR0, or refuses what it does not take", () => {
+    for (const [value, fault] of [
+      [3n, undefined],
+      [2n, VECTOR.GP],
+    ] as const) {
+      const { vcpu, run } = forced((a) => a.db(0x0f, 0x01, 0xd1));
+      vcpu.arch.cr4 |= CR4.OSXSAVE;
+      vcpu.arch.guestSupportedXcr0 = 3n;
+      vcpu.setRegs({ rax: value, rcx: 0n, rdx: 0n });
+      run();
+      expect(vcpu.arch.xcr0).toBe(fault === undefined ? value : 1n);
+      expect(vcpu.arch.exception).toMatchObject(
+        fault === undefined ? { pending: false } : { pending: true, nr: fault },
+      );
+    }
   });
 
   it("single-steps the instruction behind it", () => {
