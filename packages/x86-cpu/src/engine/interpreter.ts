@@ -120,7 +120,7 @@ export class Interpreter implements FastPath {
 
   readonly #modes = new Map<string, ModeEntry>();
   /** Tags by what a linear address of code depends on: generation of the TLB, code mode, segment. */
-  readonly #tags = new Map<string, number>();
+  readonly #tags = new Map<number | string, number>();
   #tagGeneration = -1;
   #newestTag = 0;
   #mode: ModeEntry | undefined;
@@ -359,9 +359,7 @@ export class Interpreter implements FastPath {
     const entry = this.#mode === undefined || signatureChanged ? this.#findMode() : this.#mode;
     this.#mode = entry;
     const generation = (this.#tagGeneration = tlb.generation(user));
-    const state = this.#state;
-    const segment = entry.mode.bitness === 64 ? "" : `${state.get64(SLOT_CS_BASE)},${state.get32(SLOT_CS_LIMIT)}`;
-    const key = `${generation},${entry.number},${single},${segment}`;
+    const key = this.#tagKey(generation, entry);
     let tag = this.#tags.get(key);
     if (tag === undefined) {
       // Most generations never come back.
@@ -374,6 +372,16 @@ export class Interpreter implements FastPath {
     const none = alignmentChecked ? tlb.emptyArrayOffset : undefined;
     this.#setField(ENGINE_FIELD.readTlb, none ?? tlb.arrayOffset(ACCESS_READ, user));
     this.#setField(ENGINE_FIELD.writeTlb, none ?? tlb.arrayOffset(ACCESS_WRITE, user));
+  }
+
+  /** What a tag stands for, as a number unless CS is out of the ordinary: strings are slow to make. */
+  #tagKey(generation: number, { mode, number }: ModeEntry): number | string {
+    const plain = (generation * 0x1_0000 + number) * 2 + (this.#single ? 1 : 0);
+    if (mode.bitness === 64) return plain;
+    const state = this.#state;
+    const limit = state.get32(SLOT_CS_LIMIT);
+    const base = state.get32(SLOT_CS_BASE);
+    return base === 0 && limit === 0xffff_ffff ? plain : `${plain},${base},${limit}`;
   }
 
   #findMode(): ModeEntry {
