@@ -76,6 +76,9 @@ const MODE_WORDS: readonly (readonly [word: number, mask: number])[] = [
   }),
 ];
 
+const MODE_WORD = Int32Array.from(MODE_WORDS, ([word]) => word);
+const MODE_MASK = Int32Array.from(MODE_WORDS, ([, mask]) => mask);
+
 /** How a run ended: nothing stands in the way of the next one, a fault has been delivered, or the guest has left. */
 const OUTCOME = { COMPLETED: 0, FAULT: 1, EXIT: 2 } as const;
 type Outcome = (typeof OUTCOME)[keyof typeof OUTCOME];
@@ -400,9 +403,8 @@ export class Interpreter implements FastPath {
     const { words } = this.#state;
     const signature = this.#signature;
     let changed = false;
-    for (let i = 0; i < MODE_WORDS.length; i++) {
-      const [at, mask] = MODE_WORDS[i] as readonly [number, number];
-      const word = (words[at] as number) & mask;
+    for (let i = 0; i < MODE_WORD.length; i++) {
+      const word = (words[MODE_WORD[i] as number] as number) & (MODE_MASK[i] as number);
       if (signature[i] !== word) {
         signature[i] = word;
         changed = true;
