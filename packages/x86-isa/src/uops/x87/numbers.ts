@@ -345,6 +345,94 @@ function divideStep(q: Quick, { upper, next, divisor, digit, rest }: DivisionSte
   q.set(rest, q.op("i64.sub", shifted, q.op("i64.mul", q.get(digit), divisor)));
 }
 
+/** The largest digit of 32 bits. */
+const DIGIT = 0xffff_ffffn;
+
+/**
+ * The square root of a positive normal number or a zero, by digits of 32 bits: the first from a double-precision root,
+ * the second by a division (Zimmermann, "Karatsuba Square Root").
+ */
+export function squareRoot(q: Quick, x: Extended): Rounded {
+  const result = { head: q.i32(), significand: q.i64(), inexact: q.i32(), up: q.i32() };
+  const root = result.significand;
+  q.set(root, q.long(0n));
+  q.set(result.inexact, q.int(0));
+  q.set(result.up, q.int(0));
+  q.set(result.head, q.get(x.head));
+  q.if(q.op("i32.eqz", q.op("i64.eqz", q.get(x.significand))), () => {
+    q.slowIf(q.sign(x));
+    const power = q.i32();
+    const [high, low, first, rest, second] = [q.i64(), q.i64(), q.i64(), q.i64(), q.i64()];
+    q.set(power, q.op("i32.sub", q.exponent(x), q.int(BIAS)));
+    // The radicand has 127 or 128 bits, so that the root has 64.
+    q.if(
+      q.op("i32.and", q.get(power), q.int(1)),
+      () => {
+        q.set(high, q.get(x.significand));
+        q.set(low, q.long(0n));
+      },
+      () => {
+        q.set(high, q.op("i64.shr_u", q.get(x.significand), q.long(1n)));
+        q.set(low, q.op("i64.shl", q.get(x.significand), q.long(63n)));
+      },
+    );
+    q.set(result.head, q.op("i32.add", q.op("i32.shr_s", q.get(power), q.int(1)), q.int(BIAS)));
+
+    const estimate = q.op("f64.sqrt", q.op("f64.convert_i64_u", q.get(high)));
+    q.set(first, q.op("i64.trunc_sat_f64_u", estimate));
+    q.if(q.op("i64.gt_u", q.get(first), q.long(DIGIT)), () => q.set(first, q.long(DIGIT)));
+    const square = q.op("i64.mul", q.get(first), q.get(first));
+    q.if(q.op("i64.gt_u", square, q.get(high)), () => q.set(first, q.op("i64.sub", q.get(first), q.long(1n))));
+    q.set(rest, q.op("i64.sub", q.get(high), square));
+    const doubled = q.op("i64.shl", q.get(first), q.long(1n));
+    q.if(q.op("i64.gt_u", q.get(rest), doubled), () => {
+      q.set(rest, q.op("i64.sub", q.op("i64.sub", q.get(rest), doubled), q.long(1n)));
+      q.set(first, q.op("i64.add", q.get(first), q.long(1n)));
+    });
+
+    // (rest * 2^32 + next digit) / (2 * first), halved on both sides to stay within 64 bits.
+    const dividend = q.i64();
+    const halves = q.op("i64.shr_u", q.get(low), q.long(33n));
+    q.set(dividend, q.op("i64.add", q.op("i64.shl", q.get(rest), q.long(31n)), halves));
+    q.set(second, q.op("i64.div_u", q.get(dividend), q.get(first)));
+    const left = q.op("i64.rem_u", q.get(dividend), q.get(first));
+    const odd = q.op("i64.and", q.op("i64.shr_u", q.get(low), q.long(32n)), q.long(1n));
+    q.set(rest, q.op("i64.or", q.op("i64.shl", left, q.long(1n)), odd));
+    q.set(root, q.op("i64.add", q.op("i64.shl", q.get(first), q.long(32n)), q.get(second)));
+
+    // rest * 2^32 + last digit - second^2, in two words.
+    const [upper, lower, subtrahend] = [q.i64(), q.i64(), q.i64()];
+    const last = q.op("i64.and", q.get(low), q.long(DIGIT));
+    q.set(lower, q.op("i64.or", q.op("i64.shl", q.get(rest), q.long(32n)), last));
+    q.set(subtrahend, q.op("i64.mul", q.get(second), q.get(second)));
+    const carried = q.op(
+      "i64.sub",
+      q.op("i64.shr_u", q.get(rest), q.long(32n)),
+      q.op("i64.shr_u", q.get(second), q.long(32n)),
+    );
+    const borrow = q.op("i64.extend_i32_u", q.op("i64.lt_u", q.get(lower), q.get(subtrahend)));
+    q.set(upper, q.op("i64.sub", carried, borrow));
+    q.set(lower, q.op("i64.sub", q.get(lower), q.get(subtrahend)));
+    q.if(q.op("i64.lt_s", q.get(upper), q.long(0n)), () => {
+      // One too large: add twice the root less one.
+      q.set(root, q.op("i64.sub", q.get(root), q.long(1n)));
+      const added = q.op("i64.or", q.op("i64.shl", q.get(root), q.long(1n)), q.long(1n));
+      q.set(lower, q.op("i64.add", q.get(lower), added));
+      const carry = q.op("i64.extend_i32_u", q.op("i64.lt_u", q.get(lower), added));
+      q.set(upper, q.op("i64.add", q.op("i64.add", q.get(upper), q.op("i64.shr_u", q.get(root), q.long(63n))), carry));
+    });
+    q.set(result.inexact, q.op("i64.ne", q.op("i64.or", q.get(upper), q.get(lower)), q.long(0n)));
+    q.set(
+      result.up,
+      q.op("i32.or", q.op("i64.ne", q.get(upper), q.long(0n)), q.op("i64.gt_u", q.get(lower), q.get(root))),
+    );
+    q.set(root, q.op("i64.add", q.get(root), q.op("i64.extend_i32_u", q.get(result.up))));
+    // Rounding up to the next power of two.
+    q.slowIf(q.op("i64.eqz", q.get(root)));
+  });
+  return result;
+}
+
 /** The bits of a real of memory from a normal number or zero, rounded to nearest; the slow way beyond its range. */
 export function toReal(
   q: Quick,

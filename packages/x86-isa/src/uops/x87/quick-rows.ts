@@ -2,7 +2,17 @@ import { FCW_FIXED, FCW_WRITABLE, FSW } from "../../state/fx-image.js";
 import type { OperationName } from "../../x87/arithmetic.js";
 import type { Source } from "../../x87/sources.js";
 import type { UopEmitter } from "../definition.js";
-import { loadOperand, product, quotient, roundNearest, sum, toInteger, toReal, type Rounded } from "./numbers.js";
+import {
+  loadOperand,
+  product,
+  quotient,
+  roundNearest,
+  squareRoot,
+  sum,
+  toInteger,
+  toReal,
+  type Rounded,
+} from "./numbers.js";
 import { BIAS, INTEGER_BIT, Quick, SIGN_BIT, type Extended } from "./quick.js";
 
 /** The quick ways, by the kind of row. Each is a row's `wasm`. */
@@ -201,6 +211,16 @@ export const quickArithmeticRegister =
       q.poppedIf(q.n(6, 1));
       q.end();
     });
+
+export const quickSquareRoot: Emit = (e) =>
+  Quick.write(e, "plain", (q) => {
+    const x = first(q);
+    q.needPlain(x);
+    const result = squareRoot(q, x);
+    q.write(q.top, result);
+    q.rounded(result.inexact, result.up);
+    q.end();
+  });
 
 /** Whether x is less than y, and whether they are equal (i32); both are normal numbers or zeros. */
 function order(q: Quick, x: Extended, y: Extended): { less: number; equal: number } {

@@ -38,7 +38,7 @@ import {
 import {
   CHANGE_SIGN, CLEAR_SIGN, quickArithmetic, quickArithmeticRegister, quickCompare, quickCompareFlags, quickCompareRegister,
   quickExchange, quickLoad, quickLoadConstant, quickLoadControl, quickLoadExtended, quickLoadRegister, quickMoveIf,
-  quickStoreExtended, quickStoreInteger, quickStoreReal, quickStoreRegister, quickTest, quickWait,
+  quickSquareRoot, quickStoreExtended, quickStoreInteger, quickStoreReal, quickStoreRegister, quickTest, quickWait,
 } from "./quick-rows.js"; // prettier-ignore
 import type { UopDefinition, UopOperand, UopValues } from "../definition.js";
 
@@ -148,7 +148,7 @@ for (const name of Object.keys(OPERATIONS) as OperationName[]) {
 }
 row("fchs", "change the sign of ST(0)", fchs, { wasm: CHANGE_SIGN });
 row("fabs", "clear the sign of ST(0)", fabs, { wasm: CLEAR_SIGN });
-row("fsqrt", "ST(0) = its square root", fsqrt);
+row("fsqrt", "ST(0) = its square root", fsqrt, { wasm: quickSquareRoot });
 row("frndint", "round ST(0) to an integer", frndint);
 row("fscale", "ST(0) = ST(0) * 2^ST(1)", fscale);
 row("fxtract", "ST(0) = its exponent; push its significand", fxtract);
