@@ -4,7 +4,7 @@ import { suiteOf, SUITES } from "../../../x86-isa/test/vectors/suite.js";
 import { interpreterExecutor } from "./vector-rig.js";
 
 /** Of the cases of each form; `pnpm vectors` runs them all. */
-const CASES = 20;
+const CASES = 12;
 
 describe.each(SUITES)("%s instructions in %i-bit code", (set, bitness) => {
   it("end as on the recorded processor when the interpreter executes them", { timeout: 120_000 }, () => {

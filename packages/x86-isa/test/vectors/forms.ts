@@ -65,7 +65,7 @@ const EXCLUDED: readonly (readonly [reason: string, names: readonly string[]])[]
   ["not on the processor that recorded", mnemonics(`Cldemote Serialize Movdiri`)],
   ["vendors differ: approximations are held to their error bound elsewhere", mnemonics(`Rcpps Rcpss Rsqrtps Rsqrtss`)],
   [
-    "vendors differ: transcendental functions are held to their error bound elsewhere",
+    "vendors differ in the last bit: transcendental functions are held to their error bound elsewhere",
     mnemonics(`F2xm1 Fyl2x Fyl2xp1 Fptan Fpatan Fsin Fcos Fsincos`),
   ],
   ["depends on the operating system: XCR0", mnemonics(`Xgetbv Xsetbv`)],
