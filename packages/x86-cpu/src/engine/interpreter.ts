@@ -438,6 +438,8 @@ export class Interpreter implements FastPath {
     if (long && !isCanonical(rip)) return undefined;
     const linear = long ? rip : BigInt.asUintN(32, state.get64(SLOT_CS_BASE) + rip);
     const room = long ? CODE_WINDOW : state.get32(SLOT_CS_LIMIT) - Number(rip) + 1;
+    // The limit is checked before the page is looked at, and marked as accessed.
+    if (room < 1) return undefined;
     const physical = this.#translate(linear);
     if (physical < 0) return undefined;
     const key = blockKey(physical, entry.number + (this.#single ? 1 : 0));
@@ -473,7 +475,7 @@ export class Interpreter implements FastPath {
     if (window < 1) return undefined;
     let continued: number | undefined;
     let lifted = this.#lift(this.parts.memory.ram.view(physical, window), rip, this.#single);
-    if (lifted === undefined && window === inPage && inPage < MAX_INSTRUCTION_BYTES) {
+    if (lifted === undefined && room > inPage && inPage < MAX_INSTRUCTION_BYTES) {
       // The first instruction may go on in the next page.
       continued = this.#translate(nextPage(linear, this.#mode?.mode.bitness === 64));
       if (continued < 0) return undefined;
