@@ -88,6 +88,17 @@ function registers({ state }: EngineRig): string {
   return [gprs, `rflags ${state.rflags.toString(16)}`, ...segments, ...control].join(" ");
 }
 
+const TABLE_BYTES = 0x4000;
+/** Accessed and dirty bits of each eight bytes. */
+const WALKED = 0x60;
+
+/** The guest has reached its own page tables through a large page, and changed a translation. */
+function tablesChanged(ram: Uint8Array, image: Uint8Array): boolean {
+  for (let at: number = AT.TABLES; at < AT.TABLES + TABLE_BYTES; at++)
+    if ((((ram[at] ?? 0) ^ (image[at] ?? 0)) & ((at & 3) === 0 ? ~WALKED : ~0)) !== 0) return true;
+  return false;
+}
+
 /** Runs the same guests on the interpreter and on the evaluator alone. */
 class EngineFuzzer {
   readonly #quick = new EngineRig("interpreter");
@@ -114,12 +125,15 @@ class EngineFuzzer {
         return rig.run(limit);
       });
       this.faults += (ends[1]?.match(/\//g)?.length ?? 0) >> 1;
+      // Which of an old and a new translation is used until it is invalidated is not settled, and the engines differ in it.
+      if (rigs.some((rig) => tablesChanged(rig.ram, image))) break;
       if (ends[0] === ends[1] && this.#quick.sameState(this.#slow)) continue;
       const found = ends[0] === ends[1] ? [] : [`${ends[0]} INSTEAD OF ${ends[1]}`];
       return [`program ${n}, ${limit} instructions`, ...found, ...this.#quick.differences(this.#slow)];
     }
     const mode = this.modes.get(setting.mode) ?? 0;
     this.modes.set(setting.mode, mode + this.#slow.retired - before);
+    if (rigs.some((rig) => tablesChanged(rig.ram, image))) return [];
     return this.#quick.memoryDifferences(this.#slow);
   }
 
