@@ -1,5 +1,6 @@
 import {
-  type DecodedInstruction, GuestException, INTR_TYPE, Mnemonic, RFLAGS, VECTOR, deliverEvent, evaluate, slot,
+  type DecodedInstruction, GuestException, INTR_TYPE, Mnemonic, RFLAGS, VECTOR, deliverEvent, evaluate,
+  instructionPointerBits, slot,
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import { type EmulateOptions, type EmulationResult, PAGE_SIZE } from "../contract/index.js";
 import { queueException, queueGuestException } from "../events/exceptions.js";
@@ -61,7 +62,7 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
   if (decoded === undefined) return refuse();
   const { instruction, block } = decoded;
   if (options.skip) {
-    ripWrite(vcpu, BigInt.asUintN(machine.bitness, ripRead(vcpu) + BigInt(instruction.length)));
+    ripWrite(vcpu, BigInt.asUintN(instructionPointerBits(machine.bitness), ripRead(vcpu) + BigInt(instruction.length)));
     return "done";
   }
   if (trapUd && !forced && !EMULATED_ON_UD.has(instruction.mnemonic)) return fixHypercall(vcpu, instruction);

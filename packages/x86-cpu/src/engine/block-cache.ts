@@ -46,8 +46,6 @@ export interface SystemInstruction {
   readonly handler: number;
   readonly instruction: DecodedInstruction;
   readonly length: number;
-  /** What the low word of RIP is cut by after it. */
-  readonly ripMask: number;
   readonly long: boolean;
 }
 
@@ -56,7 +54,7 @@ function systemInstruction({ system, uops, instructions, mode }: LiftedBlock): S
   const instruction = instructions[0]?.instruction;
   if (!system || uop === undefined || instruction === undefined) return undefined;
   const { handler, length } = unpackSystem(uop.imm);
-  return { handler, instruction, length, ripMask: mode.bitness === 16 ? 0xffff : -1, long: mode.bitness === 64 };
+  return { handler, instruction, length, long: mode.bitness === 64 };
 }
 
 /** Where a block is looked for: its first byte, the code mode, and whether it is cut to one instruction. */

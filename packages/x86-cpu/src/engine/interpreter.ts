@@ -10,6 +10,7 @@ import {
   StateValues,
   VECTOR,
   WILL_WRITE,
+  instructionPointerBits,
   decodeUop,
   generateInterpreter,
   isCanonical,
@@ -284,7 +285,7 @@ export class Interpreter implements FastPath {
     const block = this.#blocks.at(this.#field(ENGINE_FIELD.block));
     const index = this.#blocks.instructionAt(block, this.#field(ENGINE_FIELD.uop));
     const offset = BigInt(block.offsets[index] as number);
-    state.set64(SLOT_RIP, BigInt.asUintN(block.bitness, state.get64(SLOT_RIP) + offset));
+    state.set64(SLOT_RIP, BigInt.asUintN(instructionPointerBits(block.bitness), state.get64(SLOT_RIP) + offset));
     this.#setFuel(this.#fuel() + block.offsets.length - index);
   }
 
@@ -321,7 +322,7 @@ export class Interpreter implements FastPath {
     const { words } = state;
     const rip = words[SLOT_RIP >> 2] as number;
     const next = rip + system.length;
-    words[SLOT_NEXT_RIP >> 2] = next & system.ripMask;
+    words[SLOT_NEXT_RIP >> 2] = next;
     words[(SLOT_NEXT_RIP >> 2) + 1] =
       (words[(SLOT_RIP >> 2) + 1] as number) + (system.long && next > 0xffff_ffff ? 1 : 0);
     // It retires when it has completed.

@@ -6,6 +6,7 @@ import {
   VECTOR,
   decode,
   executeInstruction,
+  instructionPointerBits,
   isCanonical,
   liftInstruction,
   slot,
@@ -78,8 +79,7 @@ export class Stepper {
       // Right after MOV SS or POP SS, a code breakpoint is suppressed as if RF were set.
       if (watched && (rest & RF) === 0 && (shadow & SHADOW_MOV_SS) === 0) this.#instructionBreakpoint(rip, bitness);
       const instruction = this.#fetch(rip, bitness);
-      const mask = bitness === 64 ? 64 : bitness;
-      state.set64(SLOT_NEXT_RIP, BigInt.asUintN(mask, rip + BigInt(instruction.length)));
+      state.set64(SLOT_NEXT_RIP, BigInt.asUintN(instructionPointerBits(bitness), rip + BigInt(instruction.length)));
       // An instruction that completes clears RF, but for those that load it.
       state.set32(SLOT_FLAGS_REST, rest & ~RF);
       if (watched) this.memory.watch((linear, size, write) => this.#noteData(linear, size, write));

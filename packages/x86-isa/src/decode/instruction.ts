@@ -1,6 +1,12 @@
 /** Code size of the segment that an instruction is fetched from, in bits (CS.D and CS.L). */
 export type Bitness = 16 | 32 | 64;
 
+/**
+ * Bits of the instruction pointer that execution in sequence keeps. 16-bit code has all 32 of EIP: only a branch with an
+ * operand size of 16 bits clears the upper half (SDM vol. 2, "Jcc", "JMP"), and running past 0xffff is left to the limit of CS.
+ */
+export const instructionPointerBits = (bitness: Bitness): 32 | 64 => (bitness === 64 ? 64 : 32);
+
 /** Bytes of an operand or address. */
 export type OperandBytes = 1 | 2 | 4 | 8;
 

@@ -1,6 +1,6 @@
 import type { Machine } from "../machine.js";
 import { slot } from "../state/layout.js";
-import type { DecodedInstruction } from "../decode/instruction.js";
+import { instructionPointerBits, type DecodedInstruction } from "../decode/instruction.js";
 import { liftInstruction, unpackSystem, type LiftedBlock } from "../lift/block.js";
 import type { CodeMode } from "../lift/mode.js";
 import { runSystemInstruction } from "../system/handlers.js";
@@ -34,7 +34,7 @@ class BlockValues extends StateValues {
     const rip = state.get64(RIP);
     const { bitness } = this.block.mode;
     state.set64(CURRENT_RIP, rip);
-    state.set64(NEXT_RIP, BigInt.asUintN(bitness, rip + BigInt(length)));
+    state.set64(NEXT_RIP, BigInt.asUintN(instructionPointerBits(bitness), rip + BigInt(length)));
     runSystemInstruction(this.machine, handler, instruction);
     state.set64(RIP, state.get64(NEXT_RIP));
   }

@@ -1,4 +1,4 @@
-import type { DecodedInstruction } from "../decode/instruction.js";
+import { instructionPointerBits, type DecodedInstruction } from "../decode/instruction.js";
 import { slot, TEMP_COUNT, VECTOR_TEMP_COUNT } from "../state/layout.js";
 import type { Uop } from "../uops/definition.js";
 import { uopNumber } from "../uops/table.js";
@@ -158,7 +158,7 @@ export class UopWriter {
     const d = this.temp();
     const { ip, length, bitness } = this.instruction;
     this.emit("ripadd", { d, imm: ip + BigInt(length) - this.blockIp });
-    if (bitness !== 64) this.emit(`zx${bitness}`, { d, a: d });
+    if (bitness !== 64) this.emit("zx32", { d, a: d });
     return d;
   }
 
@@ -193,7 +193,7 @@ export class UopWriter {
 
   /** End the block in front of an instruction that belongs to another. */
   continueAt(ip: bigint): void {
-    this.emit(`jmp${this.instruction.bitness}`, { imm: this.#distance(ip) });
+    this.emit(`jmp${instructionPointerBits(this.instruction.bitness)}`, { imm: this.#distance(ip) });
   }
 
   /** End the block: go on at the offset in a slot (zero-extended). */
@@ -214,14 +214,14 @@ export class UopWriter {
   /** End the block: repeat the instruction if a slot is not zero. */
   repeatIfNotZero(condition: number): void {
     const { ip, bitness } = this.instruction;
-    this.#branch("jnz", condition, () => condition, ip, bitness);
+    this.#branch("jnz", condition, () => condition, ip, instructionPointerBits(bitness));
   }
 
   #branch(row: string, a: number | undefined, condition: () => number, target: bigint, bits: number): void {
-    const { bitness } = this.instruction;
+    const sequential = instructionPointerBits(this.instruction.bitness);
     const taken = this.#distance(target);
     const next = this.#distance(this.fallThrough);
-    if (bits === bitness && fits32(taken) && fits32(next)) {
+    if ((bits === sequential || (bits === 16 && sequential === 32)) && fits32(taken) && fits32(next)) {
       const imm = BigInt.asUintN(32, taken) | (BigInt.asUintN(32, next) << 32n);
       this.emit(`${row}${bits}`, { imm, ...(a === undefined ? {} : { a }) });
       return;
@@ -234,7 +234,7 @@ export class UopWriter {
     this.emit("ripadd", { d: here, imm: next });
     if (bits !== 64) this.emit(`zx${bits}`, { d: there, a: there });
     this.moveIf(here, holds, there);
-    this.emit(`jmpi${bitness}`, { a: here });
+    this.emit(`jmpi${sequential}`, { a: here });
   }
 
   /** Leave out what `body` writes if a slot is zero. */

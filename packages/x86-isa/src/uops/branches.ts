@@ -1,13 +1,13 @@
 import { emitCarries, subFlags } from "./alu.js";
 import type { UopDefinition, UopEmitter, UopValues } from "./definition.js";
 import {
+  branchTarget,
   emitBranch,
   emitFlags,
   emitSignExtend,
   emitZeroExtend,
   setFlags,
   signExtend,
-  zeroExtend,
   type Size,
 } from "./parts.js";
 
@@ -89,8 +89,7 @@ function branch(test: boolean, relation: Relation, size: Size, immediate: boolea
       setFlags(v, size, result, test ? { cf: 0n, of: 0n, af: 0n } : subFlags(size, a, b, 0n));
       const cut = (x: bigint): bigint => (relation.signed ? BigInt.asIntN(size, x) : BigInt.asUintN(size, x));
       const holds = test ? relation.holds(cut(result), 0n) : relation.holds(cut(a), cut(b));
-      const half = holds ? v.imm() : v.imm() >> 32n;
-      v.set("rip", zeroExtend(ipBits, v.get("rip") + BigInt.asIntN(32, half)));
+      v.set("rip", branchTarget(v, ipBits, holds));
     },
   });
 }

@@ -1,6 +1,6 @@
 import { ARITHMETIC_FLAGS, decodeFlags, encodeFlags } from "../state/flags.js";
 import type { UopDefinition, UopEmitter, UopValues } from "./definition.js";
-import { emitBranch, zeroExtend } from "./parts.js";
+import { branchTarget, emitBranch } from "./parts.js";
 
 const { CF, PF, ZF, SF, OF } = { CF: 1n, PF: 1n << 2n, ZF: 1n << 6n, SF: 1n << 7n, OF: 1n << 11n };
 
@@ -180,15 +180,14 @@ for (const [code, { name, wasm, holds }] of conditions.entries()) {
   for (const size of [16, 32, 64] as const) {
     rows.push({
       name: `jcc${code}_${size}`,
-      summary: `RIP += low half of imm if condition ${name} holds, else += high half (signed); cut to ${size} bits`,
+      summary: `RIP += low half of imm (signed), cut to ${size} bits, if condition ${name} holds; else += high half`,
       operands: ["imm"],
       readsFlags: true,
       ends: true,
       ways: 2,
       wasm: (e) => emitBranch(e, size, () => wasm(e)),
       evaluate: (v) => {
-        const half = holds(flagsOf(v)) ? v.imm() : v.imm() >> 32n;
-        v.set("rip", zeroExtend(size, v.get("rip") + BigInt.asIntN(32, half)));
+        v.set("rip", branchTarget(v, size, holds(flagsOf(v))));
       },
     });
   }

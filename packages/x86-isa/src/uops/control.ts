@@ -1,6 +1,6 @@
 import { GuestException } from "../machine.js";
 import type { UopDefinition, UopEmitter } from "./definition.js";
-import { emitBranch, emitZeroExtend, signExtend, u64, zeroExtend } from "./parts.js";
+import { branchTarget, emitBranch, emitZeroExtend, signExtend, u64, zeroExtend } from "./parts.js";
 
 const GENERAL_PROTECTION = 13;
 
@@ -136,7 +136,7 @@ for (const size of [16, 32, 64] as const) {
     },
     {
       name: `jnz${size}`,
-      summary: `RIP += low half of imm if a is not 0, else += high half (signed); cut to ${size} bits`,
+      summary: `RIP += low half of imm (signed), cut to ${size} bits, if a is not 0; else += high half`,
       operands: ["a", "imm"],
       ends: true,
       ways: 2,
@@ -146,8 +146,7 @@ for (const size of [16, 32, 64] as const) {
           e.w.op("i64.eqz", "i32.eqz");
         }),
       evaluate: (v) => {
-        const half = v.a() !== 0n ? v.imm() : v.imm() >> 32n;
-        v.set("rip", zeroExtend(size, v.get("rip") + BigInt.asIntN(32, half)));
+        v.set("rip", branchTarget(v, size, v.a() !== 0n));
       },
     },
     {

@@ -38,8 +38,8 @@ export function emitResult(e: UopEmitter, size: Size, result: number): void {
 }
 
 /**
- * End the block: to RIP plus the low half of the constant if `condition` pushes an i32 that is not 0, otherwise plus the
- * high half; cut to `size` bits.
+ * End the block: to RIP plus the low half of the constant, cut to `size` bits, if `condition` pushes an i32 that is not 0;
+ * otherwise to RIP plus the high half, of which 16-bit code keeps 32 bits (see `instructionPointerBits`).
  */
 export function emitBranch(e: UopEmitter, size: Size, condition: () => void): void {
   const { w } = e;
@@ -53,13 +53,26 @@ export function emitBranch(e: UopEmitter, size: Size, condition: () => void): vo
       e.immHigh();
       w.get(taken);
       w.op("select", "i64.add");
-      emitZeroExtend(e, size);
+      if (size === 16) {
+        w.i64(mask(16));
+        w.i64(mask(32));
+        w.get(taken);
+        w.op("select", "i64.and");
+      } else {
+        emitZeroExtend(e, size);
+      }
     },
     () => {
       w.get(taken);
       w.op("i32.eqz");
     },
   );
+}
+
+/** Where {@link emitBranch} leads. */
+export function branchTarget(v: UopValues, size: Size, taken: boolean): bigint {
+  const distance = BigInt.asIntN(32, taken ? v.imm() : v.imm() >> 32n);
+  return zeroExtend(taken || size === 64 ? size : 32, v.get("rip") + distance);
 }
 
 /** Write the lazy flags: the result from a local, the second word as pushed by `aux`. */
