@@ -173,10 +173,13 @@ export function fuzzEngines(options: EngineFuzzOptions, print: Print): EngineFuz
   for (let index = first; index < first + cases && mismatches < limit; index++) {
     const guest = generateGuest(seed, index);
     guests++;
-    if (fuzzer.run(guest).length === 0) continue;
+    const found = fuzzer.run(guest);
+    if (found.length === 0) continue;
     mismatches++;
     print(`MISMATCH --seed ${seed} --first ${index} --cases 1: interpreter instead of evaluator`);
-    fuzzer.explain(guest, print);
+    for (const line of found) print(`  ${line}`);
+    // Narrowed on engines that have run nothing before: what takes more than one guest has to be run from an earlier one.
+    new EngineFuzzer().explain(guest, print);
     settle();
     fuzzer = new EngineFuzzer();
   }

@@ -220,6 +220,7 @@ export function emitScanning(r: Run, equal: boolean): void {
  * meaning does none.
  */
 export function repeatRow(name: string, size: Size, pointers: Pointers, emit: (r: Run) => void): UopDefinition {
+  const keepsLast = pointers.target === undefined;
   const used = Object.values(pointers) as Pointer[];
   return {
     name: `${name}${size}`,
@@ -281,6 +282,16 @@ export function repeatRow(name: string, size: Size, pointers: Pointers, emit: (r
             w.get(scratch);
             w.get(count);
             w.op("i32.lt_u", "select");
+            w.set(count);
+          }
+          // A fault behind the run finds the flags of the last element before it, which is therefore left to be compared.
+          if (keepsLast) {
+            w.get(count);
+            w.i32(1);
+            w.op("i32.sub");
+            w.get(count);
+            w.get(count);
+            w.op("select");
             w.set(count);
           }
           w.get(count);

@@ -77,6 +77,7 @@ export const quickStoreReal =
       const value = first(q);
       q.needPlain(value);
       const { bits, inexact, up } = toReal(q, value, source);
+      q.keepOperands();
       e.store(source === "m32" ? 4 : 8, q.get(bits));
       q.rounded(inexact, up);
       q.poppedIf(q.n(0, 1));
@@ -91,6 +92,7 @@ export const quickStoreInteger =
       q.needPlain(value);
       const size = ({ i16: 16, i32: 32, i64: 64 } as const)[source];
       const { bits, inexact, up } = toInteger(q, value, size, q.n(1, 1));
+      q.keepOperands();
       e.store(({ i16: 2, i32: 4, i64: 8 } as const)[source], q.get(bits));
       q.rounded(inexact, up);
       q.poppedIf(q.n(0, 1));
@@ -109,9 +111,10 @@ export const quickStoreExtended: Emit = (e) =>
       () => e.immLow(),
     );
     q.slowIf(q.op("i64.gt_u", q.op("i64.and", linear, q.long(0xfffn)), q.long(LAST_WHOLE)));
-    // The right to store is taken for both parts before the first.
-    e.load(2, true, 8);
+    // The right to store is taken for both parts, which are in one page, before the first; a fault names the first byte.
+    e.load(8, true);
     q.w.op("drop");
+    q.keepOperands();
     e.store(8, q.get(value.significand));
     e.store(2, q.op("i64.extend_i32_u", q.get(value.head)), 8);
     q.status(FSW.C1);

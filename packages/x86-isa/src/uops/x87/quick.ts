@@ -53,6 +53,8 @@ export class Quick {
   // Loads and stores have locals of their own below.
   #nextI64 = FIRST_LOCAL;
   #nextI32 = FIRST_LOCAL;
+  #keptN: number | undefined;
+  #keptImm: number | undefined;
 
   private constructor(
     readonly e: UopEmitter,
@@ -258,7 +260,8 @@ export class Quick {
   /** Write header and instruction pointer. */
   end(): void {
     this.e.set(FCW_AT, this.get(this.header));
-    const origin = this.op("i64.shr_u", () => this.e.imm(), this.long(X87_IMM.OFFSET));
+    const imm: Push = this.#keptImm === undefined ? () => this.e.imm() : this.get(this.#keptImm);
+    const origin = this.op("i64.shr_u", imm, this.long(X87_IMM.OFFSET));
     const offset = this.op("i64.and", origin, this.long((1n << (X87_IMM.OPCODE - X87_IMM.OFFSET)) - 1n));
     this.e.set(
       "fip",
@@ -273,8 +276,18 @@ export class Quick {
 
   /** Bits of the small constant. */
   n(from: number, count: number): Push {
-    const shifted = this.op("i32.shr_u", () => this.e.n(), this.int(from));
-    return this.op("i32.and", from === 0 ? () => this.e.n() : shifted, this.int((1 << count) - 1));
+    const kept = this.#keptN;
+    const n: Push = kept === undefined ? () => this.e.n() : this.get(kept);
+    const shifted = this.op("i32.shr_u", n, this.int(from));
+    return this.op("i32.and", from === 0 ? n : shifted, this.int((1 << count) - 1));
+  }
+
+  /** Before a store: it may hit this very instruction, whose micro-operation is then gone while it is being executed. */
+  keepOperands(): void {
+    this.#keptN = this.i32();
+    this.set(this.#keptN, () => this.e.n());
+    this.#keptImm = this.i64();
+    this.set(this.#keptImm, () => this.e.imm());
   }
 
   /** The rounding-control field (i64). */
