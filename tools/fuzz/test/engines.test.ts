@@ -20,6 +20,7 @@ describe("random guests", () => {
     ["FSTP m80 meets a page fault", 4, 10191],
     ["REPNE CMPS meets a page fault after some elements", 4, 9615],
     ["FISTP stores to itself", 4, 17208],
+    ["FIST to two pages meets #AC", 5, 18563],
   ])("that once differed do so no more: %s", { timeout: 120_000 }, (_, seed, first) => {
     expect(fuzzEngines({ seed, first, cases: 1 }, () => undefined).mismatches).toBe(0);
   });

@@ -133,13 +133,13 @@ export class GuestMemory {
   probe(linear: bigint, size: number, access: MemoryAccess): void {
     if (size === 0) return;
     const first = this.#canonical(linear, size, access);
-    this.#probe(
-      first,
-      size,
-      access.write || access.willWrite === true ? ACCESS_WRITE : ACCESS_READ,
-      this.#privilege(access),
-    );
+    const kind = access.write || access.willWrite === true ? ACCESS_WRITE : ACCESS_READ;
+    const privilege = this.#privilege(access);
+    this.translate(first, kind, privilege);
+    // As for the access itself: what is not aligned never comes to its second page, and does not mark it.
     if (this.#alignmentChecked) checkAlignment(first, size, access);
+    const last = this.#wrap(first + BigInt(size - 1));
+    if (first >> 12n !== last >> 12n) this.translate(last - (last & BigInt(OFFSET_MASK)), kind, privilege);
   }
 
   /**
@@ -198,12 +198,6 @@ export class GuestMemory {
   #privilege(access: MemoryAccess): Privilege {
     if (!this.#user) return PRIVILEGE_SUPERVISOR;
     return access.system === true ? PRIVILEGE_IMPLICIT : PRIVILEGE_USER;
-  }
-
-  #probe(first: bigint, size: number, kind: AccessKind, privilege: Privilege): void {
-    this.translate(first, kind, privilege);
-    const last = this.#wrap(first + BigInt(size - 1));
-    if (first >> 12n !== last >> 12n) this.translate(last - (last & BigInt(OFFSET_MASK)), kind, privilege);
   }
 
   /** The address as the paging unit takes it; #GP or #SS where it is not canonical. */
