@@ -1,4 +1,4 @@
-import type { MachineStop } from "@tapvisor/kvm-core";
+import type { DriverStop } from "@tapvisor/kvm-core";
 import { debugExitStatus } from "@tapvisor/devices";
 import { EXIT_STATUS } from "./errors.js";
 import type { Statistics } from "./statistics.js";
@@ -26,7 +26,7 @@ export interface RunReport {
 }
 
 /** The name under which a stop is reported, and the status that the command ends with. */
-export function outcomeOf(stop: MachineStop): {
+export function outcomeOf(stop: DriverStop): {
   readonly stop: ReportedStop;
   readonly value: number | null;
   readonly status: number;

@@ -1,5 +1,5 @@
 import { Assembler, dword, reg, word } from "@tapvisor/x86-isa";
-import type { MachineStop } from "@tapvisor/kvm-core";
+import type { DriverStop } from "@tapvisor/kvm-core";
 import { defineInterceptor, loadRealMode } from "@tapvisor/sdk";
 import { describe, expect, it } from "vitest";
 import { createMachine } from "../src/index.js";
@@ -36,7 +36,7 @@ const SLICE = 25;
 /** pi + 30, and #NM at each use after the first. */
 const ANSWER = (33 << 8) | 30;
 
-async function run(eagerFpu: boolean): Promise<{ result: MachineStop; activations: number }> {
+async function run(eagerFpu: boolean): Promise<{ result: DriverStop; activations: number }> {
   let activations = 0;
   const machine = createMachine({
     memorySize: MEMORY,

@@ -1,6 +1,6 @@
 import type { KvmExports, PteMasks } from "./contract/index.js";
 import { emulateCpuid } from "./cpuid/emulate.js";
-import { cpuidHasNamed, findCpuidEntry } from "./cpuid/entries.js";
+import { cpuidHasNamed, findCpuidEntry } from "./cpuid/features.js";
 import { emulateHalt, emulateHypercall, emulateWbinvd, vcpuHalt } from "./emulate/hypercall.js";
 import { emulateInstruction, injectRealmodeInterrupt } from "./emulate/instruction.js";
 import { fastPio } from "./emulate/pio.js";
@@ -10,9 +10,12 @@ import {
   queueException, queueExceptionE, queueInterrupt, requeueException, requeueExceptionE, requireCpl,
 } from "./events/exceptions.js"; // prettier-ignore
 import { cpuGetInterrupt, cpuHasInterrupt } from "./irqchip/interrupts.js";
-import type { Kvm } from "./kvm.js";
+import { hvTimerExpired, switchToHvTimer, switchToSwTimer } from "./irqchip/lapic-timer.js";
+import { setEoi } from "./irqchip/lapic-vectors.js";
 import { clearGuestPage, readGuest, writeGuest } from "./memory/guest.js";
-import { handleMmioPageFault, mmuInvlpg, mmuPageFault, mmuResetContext, mmuUnload } from "./mmu/context.js";
+import { mmuInvlpg, mmuResetContext, mmuUnload } from "./mmu/context.js";
+import { handleMmioPageFault, mmuPageFault } from "./mmu/fault.js";
+import { setPrivateSlot } from "./mmu/memory-regions.js";
 import { loadPdptrs } from "./mmu/pdptrs.js";
 import { readGuestVirt } from "./mmu/virtual.js";
 import { getMsr, setApicBase, setMsr, validEfer } from "./msr/access.js";
@@ -21,38 +24,40 @@ import { guestMemoryType } from "./msr/mtrr.js";
 import { pmuRefresh, rdpmc } from "./pmu/pmu.js";
 import { registerRead, registerWrite, ripRead, ripWrite } from "./registers/cache.js";
 import {
-  getCr8, is64BitMode, isLongMode, isPae, isPaging, isProtectedMode, lmsw, readCr0, readCr3, readCr4, setCr0, setCr3,
-  setCr4, setCr8,
+  getCr8, is64BitMode, isLongMode, isPae, isPaging, isProtectedMode, readCr0, readCr3, readCr4,
 } from "./registers/control.js"; // prettier-ignore
 import { getDr, requireDr, setDr } from "./registers/debug.js";
 import { getRflags, linearRip, setRflags } from "./registers/flags.js";
 import { getSegment, setSegment } from "./registers/segments.js";
+import { lmsw, setCr0, setCr3, setCr4, setCr8 } from "./registers/set-control.js";
 import { setXcr } from "./registers/xcr.js";
 import { kick, makeRequest } from "./requests.js";
+import type { KvmState } from "./state/kvm-state.js";
+import { isResetBootProcessor, type VcpuState, type VmState } from "./state/vcpu-state.js";
+import { hostInterrupt } from "./time/host-timers.js";
 import { readL1Tsc, writeTsc } from "./time/tsc.js";
 import { KvmVcpu } from "./vcpu.js";
-import type { KvmVm } from "./vm.js";
 
 /** A general register outside 64-bit mode has 32 bits: kvm_register_readl, _writel. */
-const cut = (vcpu: KvmVcpu, value: bigint): bigint => (is64BitMode(vcpu) ? value : value & 0xffffffffn);
+const cut = (vcpu: VcpuState, value: bigint): bigint => (is64BitMode(vcpu) ? value : value & 0xffffffffn);
 
 /**
  * What the generic layer exports to the backend of one core. The functions take the core's own classes: every vCPU and
  * VM that a backend can have in hand is one of them.
  */
-export function createExports(kvm: Kvm): KvmExports {
+export function createExports(kvm: KvmState): KvmExports {
   return {
-    vcpuInit: (vm: KvmVm, id: number, backendState: object) => new KvmVcpu(vm, id, backendState),
+    vcpuInit: (vm: VmState, id: number, backendState: object) => new KvmVcpu(vm, id, backendState),
     vcpuUninit: (vcpu: KvmVcpu) => vcpu.uninit(),
-    isBootProcessor: (vcpu: KvmVcpu) => vcpu.isResetBootProcessor,
+    isBootProcessor: isResetBootProcessor,
     makeRequest,
     kick,
-    hostInterrupt: (vector: number) => kvm.hostInterrupt(vector),
+    hostInterrupt: (vector: number) => hostInterrupt(kvm, vector),
 
     registerRead,
     registerWrite,
-    registerReadL: (vcpu: KvmVcpu, reg: number) => cut(vcpu, registerRead(vcpu, reg)),
-    registerWriteL: (vcpu: KvmVcpu, reg: number, value: bigint) => registerWrite(vcpu, reg, cut(vcpu, value)),
+    registerReadL: (vcpu: VcpuState, reg: number) => cut(vcpu, registerRead(vcpu, reg)),
+    registerWriteL: (vcpu: VcpuState, reg: number, value: bigint) => registerWrite(vcpu, reg, cut(vcpu, value)),
     ripRead,
     ripWrite,
     linearRip,
@@ -93,9 +98,9 @@ export function createExports(kvm: Kvm): KvmExports {
     setSharedMsr: (slot: number, value: bigint, mask: bigint) => kvm.sharedMsrs.set(slot, value, mask),
     findCpuidEntry,
     guestCpuidHas: cpuidHasNamed,
-    cpuidMaxPhysAddr: (vcpu: KvmVcpu) => vcpu.arch.maxPhysAddrBits,
+    cpuidMaxPhysAddr: (vcpu: VcpuState) => vcpu.arch.maxPhysAddrBits,
     mtrrGuestMemoryType: guestMemoryType,
-    hasNoncoherentDma: (vm: KvmVm) => vm.noncoherentDma,
+    hasNoncoherentDma: (vm: VmState) => vm.noncoherentDma,
     rdpmc,
     pmuRefresh,
 
@@ -123,7 +128,7 @@ export function createExports(kvm: Kvm): KvmExports {
     emulateInstruction,
     taskSwitch,
     injectRealmodeInterrupt,
-    onSpin: (vcpu: KvmVcpu) => {
+    onSpin: (vcpu: VcpuState) => {
       vcpu.yielded = true;
     },
 
@@ -145,18 +150,17 @@ export function createExports(kvm: Kvm): KvmExports {
     writeGuest,
     clearGuestPage,
     readGuestVirt,
-    slotOf: (vm: KvmVm, gfn: number) => vm.slotOf(gfn),
-    setPrivateSlot: (vm: KvmVm, id: number, guestPhysAddr: number, bytes: number) =>
-      vm.setPrivateSlot(id, guestPhysAddr, bytes),
+    slotOf: (vm: VmState, gfn: number) => vm.slots.find(gfn),
+    setPrivateSlot,
 
-    lapicInKernel: (vcpu: KvmVcpu) => vcpu.lapic !== undefined,
-    getApicBase: (vcpu: KvmVcpu) => vcpu.arch.apicBase,
+    lapicInKernel: (vcpu: VcpuState) => vcpu.lapic !== undefined,
+    getApicBase: (vcpu: VcpuState) => vcpu.arch.apicBase,
     setApicBase,
-    lapicSetEoi: (vcpu: KvmVcpu) => vcpu.lapic?.setEoi(),
-    lapicExpiredHvTimer: (vcpu: KvmVcpu) => vcpu.lapic?.timer.hvTimerExpired(),
-    lapicHvTimerInUse: (vcpu: KvmVcpu) => vcpu.lapic?.timer.hvTimerInUse ?? false,
-    lapicSwitchToSwTimer: (vcpu: KvmVcpu) => vcpu.lapic?.timer.switchToSwTimer(),
-    lapicSwitchToHvTimer: (vcpu: KvmVcpu) => vcpu.lapic?.timer.switchToHvTimer(),
+    lapicSetEoi: (vcpu: VcpuState) => vcpu.lapic && setEoi(vcpu.lapic),
+    lapicExpiredHvTimer: (vcpu: VcpuState) => vcpu.lapic && hvTimerExpired(vcpu.lapic),
+    lapicHvTimerInUse: (vcpu: VcpuState) => vcpu.lapic?.timer.hvTimerInUse ?? false,
+    lapicSwitchToSwTimer: (vcpu: VcpuState) => vcpu.lapic && switchToSwTimer(vcpu.lapic),
+    lapicSwitchToHvTimer: (vcpu: VcpuState) => vcpu.lapic && switchToHvTimer(vcpu.lapic),
     readL1Tsc,
     writeTsc,
   };

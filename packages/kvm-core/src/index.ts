@@ -6,6 +6,6 @@ export { MAX_NESTED_DEPTH } from "./hooks/owner.js";
 export * from "./init.js";
 export { Kvm } from "./kvm.js";
 export * from "./registry/index.js";
-export * from "./machine/index.js";
+export * from "./driver/index.js";
 export { KvmVcpu } from "./vcpu.js";
 export { KvmVm } from "./vm.js";

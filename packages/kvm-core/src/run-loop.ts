@@ -4,32 +4,38 @@ import {
 import { HF_GUEST, injectPendingEvent, processNmi } from "./events/inject.js";
 import { updateCr8Intercept } from "./irqchip/cr8.js";
 import { cpuHasInjectableInterrupt, cpuHasInterrupt } from "./irqchip/interrupts.js";
+import { scanIoapic } from "./irqchip/ioapic-scan.js";
+import { deliverLocal, hasPendingTimer, injectTimer } from "./irqchip/lapic-delivery.js";
 import { APIC } from "./irqchip/lapic-registers.js";
+import { findHighestIrr, isEnabled } from "./irqchip/lapic-vectors.js";
 import { mmuReload, mmuUnload } from "./mmu/context.js";
 import { updateDr0123, updateDr6, updateDr7 } from "./registers/debug.js";
 import { loadGuestFpu } from "./registers/fpu.js";
 import { loadGuestXcr0, putGuestXcr0 } from "./registers/xcr.js";
 import { checkRequest, makeRequest } from "./requests.js";
-import type { KvmVcpu } from "./vcpu.js";
+import { acceptApicEvents, hasPendingApicEvents } from "./reset/init-sipi.js";
+import { processorOf, type VcpuState } from "./state/vcpu-state.js";
+import { armTimer, disarmTimer, takeInterrupts } from "./time/host-timers.js";
+import { loadVcpu, putVcpu } from "./vcpu-load.js";
 
 /** KVM_RUN: complete what user space answered, then run until there is something for it again. */
-export function runVcpu(vcpu: KvmVcpu, options: RunOptions): VcpuExit {
+export function runVcpu(vcpu: VcpuState, options: RunOptions): VcpuExit {
   const { maxCycles } = options;
   if (maxCycles !== undefined && !(maxCycles > 0)) {
     throw new KvmError("EINVAL", "KVM_RUN", `maxCycles is ${maxCycles}: a positive number`);
   }
   vcpu.requestInterruptWindow = options.requestInterruptWindow ?? false;
   vcpu.exit = undefined;
-  vcpu.load();
+  loadVcpu(vcpu);
   const { cpu } = vcpu;
   try {
-    const budgetEnd = maxCycles === undefined ? Infinity : vcpu.processor().tsc() + maxCycles;
+    const budgetEnd = maxCycles === undefined ? Infinity : processorOf(vcpu).tsc() + maxCycles;
     const complete = vcpu.completeUserspaceIo;
     vcpu.completeUserspaceIo = undefined;
     if (complete === undefined || complete()) vcpuRun(vcpu, budgetEnd);
   } finally {
-    vcpu.kvm.disarmTimer(cpu);
-    vcpu.put();
+    disarmTimer(vcpu.kvm, cpu);
+    putVcpu(vcpu);
   }
   const exit = reportExit(vcpu, vcpu.exit ?? { reason: "unknown", hardwareExitReason: -1 });
   vcpu.exit = exit;
@@ -38,19 +44,19 @@ export function runVcpu(vcpu: KvmVcpu, options: RunOptions): VcpuExit {
 }
 
 /** A plugin may exchange the exit. */
-function reportExit(vcpu: KvmVcpu, exit: VcpuExit): VcpuExit {
+function reportExit(vcpu: VcpuState, exit: VcpuExit): VcpuExit {
   const event = { vm: vcpu.vm, vcpu, exit };
   vcpu.kvm.hooks.exitToUser(event);
   return event.exit;
 }
 
 /** vcpu_run. */
-function vcpuRun(vcpu: KvmVcpu, budgetEnd: number): void {
+function vcpuRun(vcpu: VcpuState, budgetEnd: number): void {
   const { arch, kvm } = vcpu;
-  const processor = vcpu.processor();
+  const processor = processorOf(vcpu);
   if (arch.mpState === "uninitialized") {
     // Linux answers with EAGAIN after it slept here; nobody sleeps, so the loop goes on when INIT has come.
-    vcpu.lapic?.acceptEvents();
+    if (vcpu.lapic) acceptApicEvents(vcpu.lapic);
   }
   vcpu.yielded = false;
   for (;;) {
@@ -58,16 +64,16 @@ function vcpuRun(vcpu: KvmVcpu, budgetEnd: number): void {
       vcpu.exit = { reason: "budget" };
       return;
     }
-    kvm.takeInterrupts();
+    takeInterrupts(kvm);
     if (arch.mpState === "runnable" && !vcpu.blocking) {
-      kvm.armTimer(vcpu.cpu, budgetEnd);
+      armTimer(kvm, vcpu.cpu, budgetEnd);
       if (!enterGuest(vcpu)) return;
     } else if (!block(vcpu)) {
       vcpu.exit = { reason: "idle" };
       return;
     }
     arch.requests &= ~(1 << REQUEST.PENDING_TIMER);
-    if (vcpu.lapic?.hasPendingTimer) vcpu.lapic.injectTimer();
+    if (vcpu.lapic && hasPendingTimer(vcpu.lapic)) injectTimer(vcpu.lapic);
     if (vcpu.requestInterruptWindow && acceptsUserInterrupt(vcpu)) {
       vcpu.exit = { reason: "irq_window_open" };
       return;
@@ -76,12 +82,12 @@ function vcpuRun(vcpu: KvmVcpu, budgetEnd: number): void {
 }
 
 /** The guest spins (kvm_vcpu_on_spin), and another vCPU could have the processor meanwhile. */
-function mayYield(vcpu: KvmVcpu): boolean {
+function mayYield(vcpu: VcpuState): boolean {
   return vcpu.yielded && vcpu.vm.vcpus.some((other) => other !== vcpu && isRunnable(other));
 }
 
 /** kvm_vcpu_ready_for_interrupt_injection: user space could deliver a vector by KVM_INTERRUPT now. */
-function acceptsUserInterrupt(vcpu: KvmVcpu): boolean {
+function acceptsUserInterrupt(vcpu: VcpuState): boolean {
   const { arch } = vcpu;
   if (vcpu.lapic || arch.interrupt.pending || arch.exception.pending || arch.nmiInjected) return false;
   return vcpu.kvm.ops.interrupt_allowed(vcpu);
@@ -90,12 +96,12 @@ function acceptsUserInterrupt(vcpu: KvmVcpu): boolean {
 // --- halting
 
 /** kvm_arch_vcpu_runnable. */
-export function isRunnable(vcpu: KvmVcpu): boolean {
+export function isRunnable(vcpu: VcpuState): boolean {
   const { arch } = vcpu;
   const { ops } = vcpu.kvm;
   if ((arch.hflags & HF_GUEST) !== 0) ops.check_nested_events(vcpu, false);
   if (arch.mpState === "runnable") return true;
-  if (vcpu.lapic?.hasPendingEvents) return true;
+  if (hasPendingApicEvents(vcpu)) return true;
   if (arch.mpState !== "halted") return false;
   if (vcpu.nmiQueued > 0 || arch.nmiPending > 0) return true;
   return cpuHasInterrupt(vcpu) && ops.interrupt_allowed(vcpu);
@@ -105,7 +111,7 @@ export function isRunnable(vcpu: KvmVcpu): boolean {
  * vcpu_block, in the part between pre_block and post_block where a thread would sleep: false while there is nothing to
  * wake up for. The next `run` goes on here.
  */
-function block(vcpu: KvmVcpu): boolean {
+function block(vcpu: VcpuState): boolean {
   const { arch, lapic } = vcpu;
   const { ops } = vcpu.kvm;
   if (!vcpu.blocking && !isRunnable(vcpu) && !ops.pre_block(vcpu)) {
@@ -114,14 +120,14 @@ function block(vcpu: KvmVcpu): boolean {
   }
   if (vcpu.blocking) {
     const runnable = isRunnable(vcpu);
-    if (!runnable && lapic?.hasPendingTimer !== true) return false;
+    if (!runnable && !(lapic && hasPendingTimer(lapic))) return false;
     vcpu.blocking = false;
     ops.vcpu_unblocking?.(vcpu);
     ops.post_block?.(vcpu);
     // Only a timer expired: its interrupt is delivered first, then the vCPU is looked at again.
     if (!runnable) return true;
   }
-  lapic?.acceptEvents();
+  if (lapic) acceptApicEvents(lapic);
   if (arch.mpState === "halted") arch.mpState = "runnable";
   return true;
 }
@@ -129,7 +135,7 @@ function block(vcpu: KvmVcpu): boolean {
 // --- entering the guest
 
 /** What is done about the requests: true or false as an exit handler's answer, undefined to go on. */
-function handleRequests(vcpu: KvmVcpu): boolean | undefined {
+function handleRequests(vcpu: VcpuState): boolean | undefined {
   const { arch } = vcpu;
   const { ops } = vcpu.kvm;
   if (checkRequest(vcpu, REQUEST.MMU_RELOAD)) mmuUnload(vcpu);
@@ -151,26 +157,14 @@ function handleRequests(vcpu: KvmVcpu): boolean | undefined {
   checkRequest(vcpu, REQUEST.STEAL_UPDATE);
   if (checkRequest(vcpu, REQUEST.NMI)) processNmi(vcpu);
   checkRequest(vcpu, REQUEST.PMU);
-  if (checkRequest(vcpu, REQUEST.PMI)) vcpu.lapic?.deliverLocal(APIC.LVTPC);
+  if (checkRequest(vcpu, REQUEST.PMI) && vcpu.lapic) deliverLocal(vcpu.lapic, APIC.LVTPC);
   if (checkRequest(vcpu, REQUEST.SCAN_IOAPIC)) scanIoapic(vcpu);
   if (checkRequest(vcpu, REQUEST.APIC_PAGE_RELOAD)) reloadApicAccessPage(vcpu);
   return undefined;
 }
 
-/** vcpu_scan_ioapic. */
-function scanIoapic(vcpu: KvmVcpu): void {
-  const { lapic } = vcpu;
-  const { ops } = vcpu.kvm;
-  // Without virtualized EOI every EOI exits anyway.
-  if (!lapic?.hwEnabled || !vcpu.arch.apicvActive) return;
-  ops.sync_pir_to_irr(vcpu);
-  const bitmap = new BigUint64Array(4);
-  vcpu.vm.ioapic?.scanVectors(bitmap);
-  ops.load_eoi_exitmap(vcpu, bitmap);
-}
-
 /** kvm_vcpu_reload_apic_access_page. */
-function reloadApicAccessPage(vcpu: KvmVcpu): void {
+function reloadApicAccessPage(vcpu: VcpuState): void {
   const { ops } = vcpu.kvm;
   if (!vcpu.lapic || ops.set_apic_access_page_addr === undefined) return;
   const page = vcpu.vm.slots.hostAddressOf(0xfee00000);
@@ -178,7 +172,7 @@ function reloadApicAccessPage(vcpu: KvmVcpu): void {
 }
 
 /** vcpu_enter_guest: one entry, one exit. False = return to user space. */
-function enterGuest(vcpu: KvmVcpu): boolean {
+function enterGuest(vcpu: VcpuState): boolean {
   const { arch, kvm, lapic } = vcpu;
   const { ops } = kvm;
   const wantsWindow = vcpu.requestInterruptWindow && acceptsUserInterrupt(vcpu);
@@ -189,10 +183,10 @@ function enterGuest(vcpu: KvmVcpu): boolean {
     if (outcome !== undefined) return outcome;
   }
   // Posted interrupts make no request.
-  if (arch.apicvActive && lapic?.enabled) ops.hwapic_irr_update(vcpu, lapic.findHighestIrr());
+  if (arch.apicvActive && lapic && isEnabled(lapic)) ops.hwapic_irr_update(vcpu, findHighestIrr(lapic));
 
   if (checkRequest(vcpu, REQUEST.EVENT) || wantsWindow) {
-    lapic?.acceptEvents();
+    if (lapic) acceptApicEvents(lapic);
     if (arch.mpState === "init_received") return true;
     if (injectPendingEvent(vcpu, wantsWindow)) {
       immediateExit = true;
@@ -200,7 +194,7 @@ function enterGuest(vcpu: KvmVcpu): boolean {
       if (arch.nmiPending > 0) ops.enable_nmi_window(vcpu);
       if (cpuHasInjectableInterrupt(vcpu) || vcpu.requestInterruptWindow) ops.enable_irq_window(vcpu);
     }
-    if (lapic?.enabled) updateCr8Intercept(vcpu);
+    if (lapic && isEnabled(lapic)) updateCr8Intercept(vcpu);
   }
 
   try {
@@ -219,7 +213,7 @@ function enterGuest(vcpu: KvmVcpu): boolean {
     return true;
   }
   loadGuestXcr0(vcpu);
-  const processor = vcpu.processor();
+  const processor = processorOf(vcpu);
   if (immediateExit) {
     makeRequest(vcpu, REQUEST.EVENT);
     processor.raiseInterrupt(HOST_RESCHEDULE_VECTOR);
@@ -243,9 +237,9 @@ function enterGuest(vcpu: KvmVcpu): boolean {
 }
 
 /** The guest's breakpoints are in the processor while it runs; its DR7 comes with the entry. */
-function loadDebugRegisters(vcpu: KvmVcpu): void {
+function loadDebugRegisters(vcpu: VcpuState): void {
   const { arch } = vcpu;
-  const processor = vcpu.processor();
+  const processor = processorOf(vcpu);
   processor.writeDr(7, 0n);
   processor.writeDr(0, arch.effDb[0]);
   processor.writeDr(1, arch.effDb[1]);

@@ -1,83 +1,44 @@
-import { APIC_BASE } from "@tapvisor/x86-isa";
+import { APIC_BASE, MSR } from "@tapvisor/x86-isa";
 import {
-  type CpuidEntry, type CsBits, type DebugRegs, KvmError, type LogicalProcessor, type MpState, type Regs, REQUEST,
-  type RunOptions, type Sregs, type Vcpu, VcpuArch, type VcpuEvents, type VcpuExit, type Xcr,
+  type CpuidEntry, type DebugRegs, KvmError, type MpState, type Regs, REQUEST, type RunOptions, type Sregs, type Vcpu,
+  type VcpuEvents, type VcpuExit, type Xcr,
 } from "./contract/index.js"; // prettier-ignore
-import { CpuidTable, maxPhysAddr } from "./cpuid/entries.js";
+import { maxPhysAddr } from "./cpuid/features.js";
 import { setCpuid2 } from "./cpuid/update.js";
-import { EmulatorMachine } from "./emulate/machine.js";
-import { clearExceptionQueue, clearInterruptQueue, injectNmi, queueInterrupt } from "./events/exceptions.js";
+import { injectNmi, queueInterrupt } from "./events/exceptions.js";
 import { getVcpuEvents, setVcpuEvents } from "./events/vcpu-events.js";
-import { Lapic } from "./irqchip/lapic.js";
-import type { Kvm } from "./kvm.js";
+import { APIC_EVENT } from "./irqchip/lapic-registers.js";
+import { createLapic, freeLapic, getLapicState, resetLapic, setLapicState } from "./irqchip/lapic-state.js";
 import { mmuUnload } from "./mmu/context.js";
 import { isFault, translate } from "./mmu/walk.js";
 import { getMsr, setMsr } from "./msr/access.js";
-import { MCE_BANKS, setupMce } from "./msr/machine-check.js";
+import { setupMce } from "./msr/machine-check.js";
+import { MCE_BANKS } from "./msr/machine-check-banks.js";
 import { pmuInit, pmuReset } from "./pmu/pmu.js";
+import { getFpu, getXsave, initFpuImage, setFpu, setXsave, storeGuestFpu } from "./registers/fpu.js";
 import { getDebugRegs, getRegs, getSregs, setDebugRegs, setGuestDebug, setRegs, setSregs } from "./registers/ioctl.js";
-import { updateDr0123, updateDr6, updateDr7 } from "./registers/debug.js";
-import { getFpu, getXsave, initFpuImage, putGuestFpu, setFpu, setXsave, storeGuestFpu } from "./registers/fpu.js";
-import { deliverSipiVector } from "./registers/segments.js";
 import { getXcrs, setXcrs } from "./registers/xcr.js";
 import { kick, makeRequest } from "./requests.js";
+import { acceptApicEvents } from "./reset/init-sipi.js";
+import { resetVcpu } from "./reset/vcpu.js";
 import { runVcpu } from "./run-loop.js";
+import { isResetBootProcessor, type Lapic, VcpuFields, type VmState } from "./state/vcpu-state.js";
 import { writeTsc } from "./time/tsc.js";
-import type { KvmVm } from "./vm.js";
+import { whileLoaded } from "./vcpu-load.js";
 
-const DR6_INIT = 0xffff0ff0n;
-const DR7_INIT = 0x400n;
 /** A translation for the host's eyes: as the supervisor reads. */
 const HOST_READ = { write: false, user: false, fetch: false, implicit: false } as const;
 
-/** A virtual CPU: struct kvm_vcpu with the ioctls on it. */
-export class KvmVcpu implements Vcpu {
-  readonly arch = new VcpuArch();
-  readonly kvm: Kvm;
-  cpu = -1;
-  exit: VcpuExit | undefined;
-  inGuestMode = false;
+/** With local APICs, all but the boot processor wait for INIT and SIPI. */
+function initialMpState(vcpu: KvmVcpu): MpState {
+  return !vcpu.vm.irqchipInKernel || isResetBootProcessor(vcpu) ? "runnable" : "uninitialized";
+}
 
-  /** With an irqchip in the kernel. */
-  readonly lapic: Lapic | undefined;
-  cpuid = new CpuidTable([]);
-  readonly mceBanks = new BigUint64Array(4 * MCE_BANKS);
-  smbase = 0x30000n;
-  /** NMIs that were sent and not yet looked at. */
-  nmiQueued = 0;
-
-  /** The processor whose registers hold the guest's FPU state; `arch.guestFpu` is out of date then. */
-  fpuProcessor: LogicalProcessor | undefined;
-  fpuCounter = 0;
-  guestXcr0Loaded = false;
-  /** CR4 when the guest was last entered, and its OSXSAVE: see loadGuestXcr0. */
-  cr4AtLastEntry = 0n;
-  osxsave = false;
-  /** It spins in a loop with PAUSE: another vCPU should have the processor. */
-  yielded = false;
-  readonly emulator = new EmulatorMachine(this);
-  /** Scratch of get_cs_db_l_bits. */
-  readonly csBits: CsBits = { db: false, l: false };
-
-  /** What to do with user space's answer when `run` is called again; its result is that of an exit handler. */
-  completeUserspaceIo: (() => boolean) | undefined;
-  /** kvm_run->request_interrupt_window: exit as soon as KVM_INTERRUPT could be delivered. */
-  requestInterruptWindow = false;
-  /** `pre_block` was called, `post_block` not yet: the vCPU sleeps in HLT. */
-  blocking = false;
-  /** The last `run` ended by its budget or idle, where Linux would have scheduled the thread out. */
-  preempted = false;
-  /** TSC of the host at the last exit. */
-  hostTscAtExit = 0;
-  #loads = 0;
-
+/** A virtual CPU: the ioctls on struct kvm_vcpu. */
+export class KvmVcpu extends VcpuFields implements Vcpu {
   /** kvm_vcpu_init: called by the backend's vcpu_create. */
-  constructor(
-    readonly vm: KvmVm,
-    readonly id: number,
-    public backendState: object | undefined,
-  ) {
-    this.kvm = vm.kvm;
+  constructor(vm: VmState, id: number, backendState: object | undefined) {
+    super(vm, id, backendState);
     const { arch, kvm } = this;
     if (!kvm.tdpEnabled) {
       throw new KvmError(
@@ -87,7 +48,7 @@ export class KvmVcpu implements Vcpu {
       );
     }
     arch.apicvActive = kvm.ops.get_enable_apicv();
-    arch.mpState = !vm.irqchipInKernel || this.isResetBootProcessor ? "runnable" : "uninitialized";
+    arch.mpState = initialMpState(this);
     arch.virtualTscKhz = kvm.host.clock.tscKhz;
     arch.mmu.shadowRootLevel = kvm.tdpLevel;
     arch.mcgCap = BigInt(MCE_BANKS);
@@ -96,13 +57,13 @@ export class KvmVcpu implements Vcpu {
     arch.maxPhysAddrBits = maxPhysAddr(this);
     if (vm.irqchipInKernel) {
       arch.apicBase = APIC_BASE.ENABLE;
-      this.lapic = new Lapic(this);
-      this.lapic.reset(false);
+      this.lapic = createLapic(this);
+      resetLapic(this.lapic, false);
     }
     try {
       pmuInit(this);
     } catch (error) {
-      this.lapic?.free();
+      if (this.lapic) freeLapic(this.lapic);
       throw error;
     }
   }
@@ -110,123 +71,41 @@ export class KvmVcpu implements Vcpu {
   /** kvm_vcpu_uninit. */
   uninit(): void {
     pmuReset(this);
-    this.lapic?.free();
-  }
-
-  get isResetBootProcessor(): boolean {
-    return this.id === this.vm.bootVcpuId;
-  }
-
-  /** The processor that this vCPU is loaded on. */
-  processor(): LogicalProcessor {
-    return this.kvm.host.processors[this.cpu];
-  }
-
-  // --- load and put
-
-  /** vcpu_load: make the vCPU current on the processor that the caller runs on. Nests. */
-  load(): void {
-    if (this.vm.destroyed) throw new KvmError("EBADF", "vcpu_load", `VM ${this.vm.id} was destroyed`);
-    if (this.#loads++ > 0) return;
-    const { kvm } = this;
-    const cpu = kvm.host.scheduler.current().id;
-    try {
-      if (this.preempted) {
-        this.preempted = false;
-        kvm.ops.sched_in(this, cpu);
-      }
-      kvm.ops.vcpu_load(this, cpu);
-    } catch (error) {
-      this.#loads -= 1;
-      throw error;
-    }
-    if (this.cpu !== cpu) {
-      this.lapic?.timer.migrate();
-      this.cpu = cpu;
-    }
-  }
-
-  /** vcpu_put. */
-  put(): void {
-    if (--this.#loads > 0) return;
-    const { kvm } = this;
-    kvm.ops.vcpu_put(this);
-    putGuestFpu(this);
-  }
-
-  #loaded<T>(work: () => T): T {
-    this.load();
-    try {
-      return work();
-    } finally {
-      this.put();
-    }
+    if (this.lapic) freeLapic(this.lapic);
   }
 
   // --- life cycle
 
   /** kvm_arch_vcpu_setup: power-on. */
   setup(): void {
-    this.#loaded(() => {
-      this.reset(false);
+    whileLoaded(this, () => {
+      resetVcpu(this, false);
       mmuUnload(this);
     });
   }
 
   /** kvm_arch_vcpu_postcreate: the TSC starts at 0, together with that of the VM's other vCPUs. */
   postcreate(): void {
-    this.#loaded(() => writeTsc(this, { index: 0x10, data: 0n, hostInitiated: true }));
+    whileLoaded(this, () => writeTsc(this, { index: MSR.IA32_TIME_STAMP_COUNTER, data: 0n, hostInitiated: true }));
   }
 
   /** kvm_arch_vcpu_destroy and kvm_arch_vcpu_free. */
   destroy(): void {
-    this.#loaded(() => mmuUnload(this));
+    whileLoaded(this, () => mmuUnload(this));
     storeGuestFpu(this);
     this.kvm.ops.vcpu_free(this);
-  }
-
-  /** kvm_vcpu_reset: power-on, or INIT. */
-  reset(initEvent: boolean): void {
-    const { arch } = this;
-    arch.hflags = 0;
-    this.nmiQueued = 0;
-    arch.nmiPending = 0;
-    arch.nmiInjected = false;
-    clearInterruptQueue(this);
-    clearExceptionQueue(this);
-
-    arch.db.fill(0n);
-    updateDr0123(this);
-    arch.dr6 = DR6_INIT;
-    updateDr6(this);
-    arch.dr7 = DR7_INIT;
-    updateDr7(this);
-    arch.cr2 = 0n;
-    makeRequest(this, REQUEST.EVENT);
-    if (!initEvent) {
-      pmuReset(this);
-      this.smbase = 0x30000n;
-    }
-    arch.regs.u64.fill(0n);
-    arch.regsAvail = ~0;
-    arch.regsDirty = ~0;
-    this.kvm.ops.vcpu_reset(this, initEvent);
   }
 
   /** As the vCPU was when it was made; what user space was asked for is dropped. */
   powerOn(): void {
     this.completeUserspaceIo = undefined;
     this.blocking = false;
-    this.#loaded(() => {
-      this.lapic?.reset(false);
-      this.reset(false);
+    whileLoaded(this, () => {
+      if (this.lapic) resetLapic(this.lapic, false);
+      resetVcpu(this, false);
       mmuUnload(this);
     });
-    this.arch.mpState = this.lapic === undefined || this.isResetBootProcessor ? "runnable" : "uninitialized";
-  }
-
-  deliverSipi(vector: number): void {
-    deliverSipiVector(this, vector);
+    this.arch.mpState = initialMpState(this);
   }
 
   // --- the API
@@ -236,23 +115,23 @@ export class KvmVcpu implements Vcpu {
   }
 
   getRegs(): Regs {
-    return this.#loaded(() => getRegs(this));
+    return whileLoaded(this, () => getRegs(this));
   }
 
   setRegs(regs: Readonly<Partial<Regs>>): void {
-    this.#loaded(() => setRegs(this, regs));
+    whileLoaded(this, () => setRegs(this, regs));
   }
 
   getSregs(): Sregs {
-    return this.#loaded(() => getSregs(this));
+    return whileLoaded(this, () => getSregs(this));
   }
 
   setSregs(sregs: Readonly<Partial<Sregs>>): void {
-    this.#loaded(() => setSregs(this, sregs));
+    whileLoaded(this, () => setSregs(this, sregs));
   }
 
   getMsrs(indices: readonly number[]): bigint[] {
-    return this.#loaded(() =>
+    return whileLoaded(this, () =>
       indices.map((index) => {
         const msr = { index, data: 0n, hostInitiated: true };
         if (getMsr(this, msr))
@@ -263,7 +142,7 @@ export class KvmVcpu implements Vcpu {
   }
 
   setMsrs(msrs: readonly { readonly index: number; readonly data: bigint }[]): void {
-    this.#loaded(() => {
+    whileLoaded(this, () => {
       for (const { index, data } of msrs) {
         if (setMsr(this, { index, data, hostInitiated: true })) {
           throw new KvmError("EINVAL", "KVM_SET_MSRS", `MSR 0x${index.toString(16)} refuses 0x${data.toString(16)}`);
@@ -273,7 +152,7 @@ export class KvmVcpu implements Vcpu {
   }
 
   setCpuid2(entries: readonly CpuidEntry[]): void {
-    this.#loaded(() => setCpuid2(this, entries));
+    whileLoaded(this, () => setCpuid2(this, entries));
   }
 
   getCpuid2(): readonly CpuidEntry[] {
@@ -288,28 +167,28 @@ export class KvmVcpu implements Vcpu {
 
   getLapic(): Uint8Array {
     const lapic = this.#requireLapic("KVM_GET_LAPIC");
-    return this.#loaded(() => {
+    return whileLoaded(this, () => {
       if (this.arch.apicvActive) this.kvm.ops.sync_pir_to_irr(this);
-      return lapic.getState();
+      return getLapicState(lapic);
     });
   }
 
   setLapic(registers: Uint8Array): void {
     const lapic = this.#requireLapic("KVM_SET_LAPIC");
-    this.#loaded(() => lapic.setState(registers));
+    whileLoaded(this, () => setLapicState(lapic, registers));
   }
 
   getVcpuEvents(): VcpuEvents {
-    return this.#loaded(() => getVcpuEvents(this));
+    return whileLoaded(this, () => getVcpuEvents(this));
   }
 
   setVcpuEvents(events: VcpuEvents): void {
-    this.#loaded(() => setVcpuEvents(this, events));
+    whileLoaded(this, () => setVcpuEvents(this, events));
   }
 
   getMpState(): MpState {
-    return this.#loaded(() => {
-      this.lapic?.acceptEvents();
+    return whileLoaded(this, () => {
+      if (this.lapic) acceptApicEvents(this.lapic);
       return this.arch.mpState;
     });
   }
@@ -324,7 +203,7 @@ export class KvmVcpu implements Vcpu {
     }
     if (state === "sipi_received") {
       this.arch.mpState = "init_received";
-      this.lapic?.setSipiPending();
+      if (this.lapic) this.lapic.pendingEvents |= APIC_EVENT.SIPI;
     } else {
       this.arch.mpState = state;
     }
@@ -332,31 +211,31 @@ export class KvmVcpu implements Vcpu {
   }
 
   getDebugRegs(): DebugRegs {
-    return this.#loaded(() => getDebugRegs(this));
+    return whileLoaded(this, () => getDebugRegs(this));
   }
 
   setDebugRegs(regs: DebugRegs): void {
-    this.#loaded(() => setDebugRegs(this, regs));
+    whileLoaded(this, () => setDebugRegs(this, regs));
   }
 
   setGuestDebug(control: number, debugRegs: readonly bigint[] = []): void {
-    this.#loaded(() => setGuestDebug(this, control, debugRegs));
+    whileLoaded(this, () => setGuestDebug(this, control, debugRegs));
   }
 
   getFpu(): Uint8Array {
-    return this.#loaded(() => getFpu(this));
+    return whileLoaded(this, () => getFpu(this));
   }
 
   setFpu(image: Uint8Array): void {
-    this.#loaded(() => setFpu(this, image));
+    whileLoaded(this, () => setFpu(this, image));
   }
 
   getXsave(): Uint8Array {
-    return this.#loaded(() => getXsave(this));
+    return whileLoaded(this, () => getXsave(this));
   }
 
   setXsave(area: Uint8Array): void {
-    this.#loaded(() => setXsave(this, area));
+    whileLoaded(this, () => setXsave(this, area));
   }
 
   getXcrs(): readonly Xcr[] {
@@ -364,11 +243,11 @@ export class KvmVcpu implements Vcpu {
   }
 
   setXcrs(xcrs: readonly Xcr[]): void {
-    this.#loaded(() => setXcrs(this, xcrs));
+    whileLoaded(this, () => setXcrs(this, xcrs));
   }
 
   translate(linear: bigint): { physical: number; writable: boolean; usermode: boolean } | undefined {
-    return this.#loaded(() => {
+    return whileLoaded(this, () => {
       const result = translate(this, linear, HOST_READ, false);
       if (isFault(result)) return undefined;
       return { physical: result.address, writable: result.writable, usermode: result.user };
@@ -391,6 +270,6 @@ export class KvmVcpu implements Vcpu {
   }
 
   setupMce(mcgCap: bigint): void {
-    this.#loaded(() => setupMce(this, mcgCap));
+    whileLoaded(this, () => setupMce(this, mcgCap));
   }
 }

@@ -1,6 +1,21 @@
 import { describe, expect, it } from "vitest";
 import { DEBUGREG, REQUEST } from "../src/contract/index.js";
+import { writeLapic } from "../src/irqchip/lapic.js";
+import { acceptInterrupt } from "../src/irqchip/lapic-delivery.js";
+import { setEoi } from "../src/irqchip/lapic-vectors.js";
+import type { Lapic, VcpuFields } from "../src/state/vcpu-state.js";
 import { scriptedKvm, scriptedVcpu } from "./support/scripted.js";
+
+function apicOf(vcpu: VcpuFields | undefined): Lapic {
+  if (vcpu?.lapic === undefined) throw new Error("no local APIC");
+  return vcpu.lapic;
+}
+
+const writeApic = (vcpu: VcpuFields | undefined, offset: number, value: number): boolean =>
+  writeLapic(apicOf(vcpu), offset, value);
+
+/** A fixed interrupt arrives. */
+const interrupt = (vcpu: VcpuFields, vector: number): boolean => acceptInterrupt(apicOf(vcpu), 0, vector, true, false);
 
 const IO_OUT = { reason: "io", io: { direction: "out", size: 1, port: 1, count: 1, data: new Uint8Array(1) } } as const;
 
@@ -115,9 +130,9 @@ describe("vcpu_enter_guest", () => {
 
   it("looks at requests, injects, opens windows and loads debug registers before it enters", () => {
     const { vcpu, vm, script, log, stateOf } = scriptedVcpu();
-    vcpu.lapic?.write(0xf0, 0x1ff);
-    vcpu.lapic?.accept(0, 0x50, true, false);
-    vcpu.lapic?.accept(0, 0x60, true, false);
+    writeApic(vcpu, 0xf0, 0x1ff);
+    interrupt(vcpu, 0x50);
+    interrupt(vcpu, 0x60);
     vcpu.nmi();
     vcpu.nmi();
     stateOf(vcpu).nmiAllowed = true;
@@ -151,14 +166,14 @@ describe("vcpu_enter_guest", () => {
 
   it("takes the highest interrupt, and asks for a window for the next", () => {
     const { vcpu, script, log, stateOf } = scriptedVcpu();
-    vcpu.lapic?.write(0xf0, 0x1ff);
-    vcpu.lapic?.accept(0, 0x50, true, false);
-    vcpu.lapic?.accept(0, 0x60, true, false);
+    writeApic(vcpu, 0xf0, 0x1ff);
+    interrupt(vcpu, 0x50);
+    interrupt(vcpu, 0x60);
     script.push(
       (v) => {
         expect(v.arch.interrupt).toEqual({ pending: true, soft: false, nr: 0x60 });
         v.arch.interrupt.pending = false;
-        v.lapic?.setEoi();
+        setEoi(apicOf(v));
         stateOf(v).interruptAllowed = false;
         return true;
       },
@@ -179,8 +194,8 @@ describe("vcpu_enter_guest", () => {
 
   it("injects what an exit interrupted again before anything new", () => {
     const { vcpu, script, log } = scriptedVcpu();
-    vcpu.lapic?.write(0xf0, 0x1ff);
-    vcpu.lapic?.accept(0, 0x50, true, false);
+    writeApic(vcpu, 0xf0, 0x1ff);
+    interrupt(vcpu, 0x50);
     script.push((v) => {
       v.arch.interrupt.pending = false;
       v.arch.nmiInjected = true;
@@ -267,7 +282,7 @@ describe("vcpu.run", () => {
         ops.post_block = () => void order.push("post_block");
       },
     });
-    vcpu.lapic?.write(0xf0, 0x1ff);
+    writeApic(vcpu, 0xf0, 0x1ff);
     script.push((v) => {
       v.arch.mpState = "halted";
       return true;
@@ -275,7 +290,7 @@ describe("vcpu.run", () => {
     expect(vcpu.run()).toEqual({ reason: "idle" });
     expect(vcpu.run()).toEqual({ reason: "idle" });
     expect(order).toEqual(["pre_block"]);
-    vcpu.lapic?.accept(0, 0x40, true, false);
+    interrupt(vcpu, 0x40);
     script.push((v) => {
       expect(v.arch.interrupt.nr).toBe(0x40);
       v.exit = IO_OUT;
@@ -288,13 +303,13 @@ describe("vcpu.run", () => {
 
   it("stays halted for an interrupt that the guest does not take", () => {
     const { vcpu, script, stateOf } = scriptedVcpu();
-    vcpu.lapic?.write(0xf0, 0x1ff);
+    writeApic(vcpu, 0xf0, 0x1ff);
     stateOf(vcpu).interruptAllowed = false;
     script.push((v) => {
       v.arch.mpState = "halted";
       return true;
     });
-    vcpu.lapic?.accept(0, 0x40, true, false);
+    interrupt(vcpu, 0x40);
     expect(vcpu.run()).toEqual({ reason: "idle" });
   });
 
@@ -310,11 +325,11 @@ describe("vcpu.run", () => {
     const second = vm.createVcpu(1);
     expect(second.run()).toEqual({ reason: "idle" });
     const [first] = vm.vcpus;
-    first?.lapic?.write(0xf0, 0x1ff);
-    first?.lapic?.write(0x310, 1 << 24);
-    first?.lapic?.write(0x300, 0x4500);
+    writeApic(first, 0xf0, 0x1ff);
+    writeApic(first, 0x310, 1 << 24);
+    writeApic(first, 0x300, 0x4500);
     expect(second.run()).toEqual({ reason: "idle" });
-    first?.lapic?.write(0x300, 0x4608);
+    writeApic(first, 0x300, 0x4608);
     script.push((v) => {
       expect(v.id).toBe(1);
       v.exit = IO_OUT;

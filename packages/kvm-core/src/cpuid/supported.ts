@@ -1,7 +1,8 @@
 import { CPUID, CPUID_LEAF, type CpuidFeatureName } from "@tapvisor/x86-isa";
 import type { CpuidEntry } from "../contract/index.js";
-import type { Kvm } from "../kvm.js";
-import { setFeature } from "./entries.js";
+import type { KvmState } from "../state/kvm-state.js";
+import { hostCpuid, hostHasNx } from "./host.js";
+import { setFeature } from "./features.js";
 import { supportedXcr0, xstateSize } from "./xstate.js";
 
 type Names = readonly CpuidFeatureName[];
@@ -43,7 +44,7 @@ const SIGNIFICANT = new Set<number>([
 const SIGNATURE = { ebx: 0x4b4d564b, ecx: 0x564b4d56, edx: 0x0000004d };
 
 /** What the ops say the backend can give; a bit without an op is the host's alone. */
-function backendAllows(kvm: Kvm): Partial<Record<CpuidFeatureName, boolean>> {
+function backendAllows(kvm: KvmState): Partial<Record<CpuidFeatureName, boolean>> {
   const { ops } = kvm;
   return {
     RDTSCP: ops.rdtscp_supported(),
@@ -51,19 +52,19 @@ function backendAllows(kvm: Kvm): Partial<Record<CpuidFeatureName, boolean>> {
     MPX: ops.mpx_supported(),
     XSAVES: ops.xsaves_supported(),
     PAGE1GB: ops.get_lpage_level() === 3,
-    NX: kvm.nxEnabled,
+    NX: hostHasNx(kvm),
   };
 }
 
 /** KVM_GET_SUPPORTED_CPUID: the host's CPUID, cut to what guests may have; subleaves listed one by one. */
-export function supportedCpuid(kvm: Kvm): CpuidEntry[] {
+export function supportedCpuid(kvm: KvmState): CpuidEntry[] {
   const entries: CpuidEntry[] = [];
   const add = (leaf: number, subleaf = 0): CpuidEntry => {
     const entry = {
       function: leaf,
       index: subleaf,
       significantIndex: SIGNIFICANT.has(leaf),
-      ...kvm.hostCpuid(leaf, subleaf),
+      ...hostCpuid(kvm, leaf, subleaf),
     };
     entries.push(entry);
     return entry;
@@ -85,7 +86,7 @@ export function supportedCpuid(kvm: Kvm): CpuidEntry[] {
   }
   add(CPUID_LEAF.HYPERVISOR);
   add(CPUID_LEAF.HYPERVISOR_FEATURES);
-  const extended = kvm.hostCpuid(CPUID_LEAF.EXTENDED_MAX, 0).eax;
+  const extended = hostCpuid(kvm, CPUID_LEAF.EXTENDED_MAX, 0).eax;
   const maxExtended = extended >= CPUID_LEAF.EXTENDED_MAX ? Math.min(extended, MAX_EXTENDED) : 0;
   for (let leaf: number = CPUID_LEAF.EXTENDED_MAX; leaf <= maxExtended; leaf++) add(leaf);
 
@@ -96,7 +97,7 @@ export function supportedCpuid(kvm: Kvm): CpuidEntry[] {
   return entries;
 }
 
-function addXsaveComponents(kvm: Kvm, add: (leaf: number, subleaf: number) => CpuidEntry): void {
+function addXsaveComponents(kvm: KvmState, add: (leaf: number, subleaf: number) => CpuidEntry): void {
   const supported = supportedXcr0(kvm);
   if (supported === 0n) return;
   add(CPUID_LEAF.XSAVE, 1);
@@ -106,7 +107,7 @@ function addXsaveComponents(kvm: Kvm, add: (leaf: number, subleaf: number) => Cp
 }
 
 /** __do_cpuid_ent: cut one entry. */
-function filterLeaf(kvm: Kvm, entry: CpuidEntry, allows: Partial<Record<CpuidFeatureName, boolean>>): void {
+function filterLeaf(kvm: KvmState, entry: CpuidEntry, allows: Partial<Record<CpuidFeatureName, boolean>>): void {
   const cut = (register: "eax" | "ebx" | "ecx" | "edx", names: Names, others = 0): void => {
     entry[register] = (entry[register] & (maskOf(names.filter((name) => allows[name] !== false)) | others)) >>> 0;
   };
@@ -186,7 +187,7 @@ function filterPerformanceMonitoring(entry: CpuidEntry): void {
 }
 
 function filterXsave(
-  kvm: Kvm,
+  kvm: KvmState,
   entry: CpuidEntry,
   cut: (register: "eax" | "ebx" | "ecx" | "edx", names: Names) => void,
 ): void {

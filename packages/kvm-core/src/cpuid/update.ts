@@ -1,17 +1,19 @@
 import { CPUID, CPUID_LEAF, CR4 } from "@tapvisor/x86-isa";
 import { KvmError, type CpuidEntry } from "../contract/index.js";
-import { TIMER_MODE } from "../irqchip/lapic-registers.js";
+import { TIMER_MODE, apicIsEnabledInHardware } from "../irqchip/lapic-registers.js";
 import { pmuRefresh } from "../pmu/pmu.js";
 import { readCr4 } from "../registers/control.js";
-import type { KvmVcpu } from "../vcpu.js";
-import { CpuidTable, cpuidHas, maxPhysAddr, setFeature } from "./entries.js";
+import type { VcpuState } from "../state/vcpu-state.js";
+import { hostHas } from "./host.js";
+import { cpuidHas, maxPhysAddr, setFeature } from "./features.js";
+import { CpuidTable } from "./table.js";
 import { supportedXcr0, xstateSize } from "./xstate.js";
 
 /** KVM_MAX_CPUID_ENTRIES. */
 const MAX_ENTRIES = 80;
 
 /** KVM_SET_CPUID2. */
-export function setCpuid2(vcpu: KvmVcpu, entries: readonly CpuidEntry[]): void {
+export function setCpuid2(vcpu: VcpuState, entries: readonly CpuidEntry[]): void {
   if (entries.length > MAX_ENTRIES) {
     throw new KvmError("E2BIG", "KVM_SET_CPUID2", `${entries.length} entries: at most ${MAX_ENTRIES}`);
   }
@@ -34,21 +36,21 @@ export function setCpuid2(vcpu: KvmVcpu, entries: readonly CpuidEntry[]): void {
  * kvm_update_cpuid: what CPUID shows of the vCPU's own state (OSXSAVE, OSPKE, the XSAVE area's size), and what hangs on
  * what it shows.
  */
-export function updateCpuid(vcpu: KvmVcpu): void {
+export function updateCpuid(vcpu: VcpuState): void {
   const { arch, kvm, cpuid } = vcpu;
   const version = cpuid.find(CPUID_LEAF.VERSION, 0);
   if (version === undefined) return;
 
-  if (kvm.hostHas(CPUID.XSAVE)) setFeature(version, CPUID.OSXSAVE, readCr4(vcpu, CR4.OSXSAVE) !== 0n);
+  if (hostHas(kvm, CPUID.XSAVE)) setFeature(version, CPUID.OSXSAVE, readCr4(vcpu, CR4.OSXSAVE) !== 0n);
   if (vcpu.lapic) {
     // Clear while IA32_APIC_BASE disables the APIC (SDM vol. 3, "Enabling or Disabling the Local APIC"); 4.9 leaves it.
-    setFeature(version, CPUID.APIC, vcpu.lapic.hwEnabled);
+    setFeature(version, CPUID.APIC, apicIsEnabledInHardware(arch.apicBase));
     vcpu.lapic.timer.modeMask = cpuidHas(vcpu, CPUID.TSC_DEADLINE)
       ? TIMER_MODE.PERIODIC | TIMER_MODE.TSC_DEADLINE
       : TIMER_MODE.PERIODIC;
   }
   const structured = cpuid.find(CPUID_LEAF.STRUCTURED_FEATURES, 0);
-  if (structured && kvm.hostHas(CPUID.PKU)) setFeature(structured, CPUID.OSPKE, readCr4(vcpu, CR4.PKE) !== 0n);
+  if (structured && hostHas(kvm, CPUID.PKU)) setFeature(structured, CPUID.OSPKE, readCr4(vcpu, CR4.PKE) !== 0n);
 
   const xsave = cpuid.find(CPUID_LEAF.XSAVE, 0);
   if (xsave === undefined) {

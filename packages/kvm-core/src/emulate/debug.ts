@@ -3,7 +3,7 @@ import { GUESTDBG, INTERRUPT_SHADOW, REQUEST } from "../contract/index.js";
 import { queueException } from "../events/exceptions.js";
 import { getRflags, linearRip } from "../registers/flags.js";
 import { makeRequest } from "../requests.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 
 /** L0-L3 and G0-G3 of DR7: a breakpoint is on. */
 const BREAKPOINTS_ENABLED = 0xffn;
@@ -27,7 +27,7 @@ function breakpointsAt(linear: bigint, dr7: bigint, addresses: BigUint64Array): 
  * kvm_vcpu_check_breakpoint: what happens in place of the instruction at RIP that has a breakpoint. The guest's own are
  * off with RF, and in the shadow of MOV SS.
  */
-export function atBreakpoint(vcpu: KvmVcpu): "debugger" | "guest" | undefined {
+export function atBreakpoint(vcpu: VcpuState): "debugger" | "guest" | undefined {
   const { arch } = vcpu;
   if ((arch.guestDebug & GUESTDBG.USE_HW_BP) !== 0 && (arch.guestDebugDr7 & BREAKPOINTS_ENABLED) !== 0n) {
     const pc = linearRip(vcpu);
@@ -47,7 +47,7 @@ export function atBreakpoint(vcpu: KvmVcpu): "debugger" | "guest" | undefined {
 }
 
 /** toggle_interruptibility: the instruction ends an interrupt shadow, unless it has made one. */
-export function updateShadow(vcpu: KvmVcpu, interruptibility: number): void {
+export function updateShadow(vcpu: VcpuState, interruptibility: number): void {
   const { ops } = vcpu.kvm;
   let shadow = 0;
   if ((interruptibility & INTERRUPTIBILITY.STI) !== 0) shadow |= INTERRUPT_SHADOW.STI;
@@ -68,7 +68,7 @@ export function stepsInto(mnemonic: number, before: number, after: number): bool
  *
  * @param trap the guest steps, see {@link stepsInto}
  */
-export function singleStep(vcpu: KvmVcpu, trap: boolean): boolean {
+export function singleStep(vcpu: VcpuState, trap: boolean): boolean {
   const { arch } = vcpu;
   if ((arch.guestDebug & GUESTDBG.SINGLESTEP) !== 0) {
     const dr6 = DR6.BS | DR6_FIXED_1;

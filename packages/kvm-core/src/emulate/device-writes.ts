@@ -1,5 +1,5 @@
 import { writeGuest } from "../memory/guest.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { kernelMmioWrite, kernelPortWrite } from "./device.js";
 import type { DelayedWrite } from "./state.js";
 
@@ -9,7 +9,7 @@ import type { DelayedWrite } from "./state.js";
  *
  * @returns what `after` answers; false where user space has to do something first
  */
-export function flushWrites(vcpu: KvmVcpu, writes: readonly DelayedWrite[], after: () => boolean): boolean {
+export function flushWrites(vcpu: VcpuState, writes: readonly DelayedWrite[], after: () => boolean): boolean {
   for (let i = 0; i < writes.length; i++) {
     const { kind, address, data } = writes[i];
     if (kind === "memory") {

@@ -5,19 +5,20 @@ import { type GuestAccess, isFault, translate } from "../mmu/walk.js";
 import { ripRead } from "../registers/cache.js";
 import { is64BitMode, readCr0, readCr4 } from "../registers/control.js";
 import { linearRip } from "../registers/flags.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import type { Decoded } from "./decoded.js";
-import type { EmulatorMachine } from "./machine.js";
+import type { EmulatorEnvironment } from "./environment.js";
 import { CannotEmulate } from "./state.js";
 
 const MAX_BYTES = 15;
 
-const fetchAccess = (vcpu: KvmVcpu): GuestAccess => (vcpu.kvm.ops.get_cpl(vcpu) === 3 ? USER_FETCH : SUPERVISOR_FETCH);
+const fetchAccess = (vcpu: VcpuState): GuestAccess =>
+  vcpu.kvm.ops.get_cpl(vcpu) === 3 ? USER_FETCH : SUPERVISOR_FETCH;
 const USER_FETCH: GuestAccess = { write: false, user: true, fetch: true, implicit: false };
 const SUPERVISOR_FETCH: GuestAccess = { ...USER_FETCH, user: false };
 
 /** The bytes at RIP, up to 15 of them; fewer where the next page cannot be fetched from. Throws what the first page meets. */
-export function fetchBytes(vcpu: KvmVcpu): Uint8Array {
+export function fetchBytes(vcpu: VcpuState): Uint8Array {
   const linear = linearRip(vcpu);
   const bytes = new Uint8Array(MAX_BYTES);
   const access = fetchAccess(vcpu);
@@ -46,13 +47,14 @@ const OSFXSR = 1 << 5;
 const CR0_SHIFT = 8;
 
 /** A number that says all that lifting depends on; {@link codeMode} reads it. */
-function modeNumber(vcpu: KvmVcpu, machine: EmulatorMachine): number {
+function modeNumber(emulator: EmulatorEnvironment): number {
+  const { vcpu } = emulator;
   return (
-    stackAddressBytes(machine.state) |
-    (machine.virtual8086 ? VIRTUAL8086 : 0) |
+    stackAddressBytes(emulator.state) |
+    (emulator.virtual8086 ? VIRTUAL8086 : 0) |
     (readCr4(vcpu, CR4.OSFXSR) === 0n ? 0 : OSFXSR) |
     (Number(readCr0(vcpu, CODE_MODE_CR0)) << CR0_SHIFT) |
-    (machine.bitness << (2 * CR0_SHIFT))
+    (emulator.bitness << (2 * CR0_SHIFT))
   );
 }
 
@@ -69,16 +71,17 @@ function codeMode(mode: number): CodeMode {
 }
 
 /** The instruction at RIP, or undefined where the bytes are none. Throws what fetching meets. */
-export function decodeAt(vcpu: KvmVcpu, machine: EmulatorMachine): Decoded | undefined {
+export function decodeAt(emulator: EmulatorEnvironment): Decoded | undefined {
+  const { vcpu, decoded } = emulator;
   const ip = ripRead(vcpu);
-  const mode = modeNumber(vcpu, machine);
-  const known = machine.decoded.find(ip, mode);
+  const mode = modeNumber(emulator);
+  const known = decoded.find(ip, mode);
   if (known !== undefined && isThere(vcpu, known.bytes)) return known;
-  return machine.decoded.decode(fetchBytes(vcpu), ip, mode, codeMode(mode));
+  return decoded.decode(fetchBytes(vcpu), ip, mode, codeMode(mode));
 }
 
 /** Whether the code at RIP is still these bytes, on one page. */
-function isThere(vcpu: KvmVcpu, bytes: Uint8Array): boolean {
+function isThere(vcpu: VcpuState, bytes: Uint8Array): boolean {
   const linear = linearRip(vcpu);
   if (Number(linear & 0xfffn) + bytes.length > PAGE_SIZE) return false;
   const result = translate(vcpu, linear, fetchAccess(vcpu));

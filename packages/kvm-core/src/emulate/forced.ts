@@ -1,6 +1,6 @@
 import { GuestException } from "@tapvisor/x86-isa";
 import { ripRead, ripWrite } from "../registers/cache.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { fetchBytes } from "./fetch.js";
 import { CannotEmulate } from "./state.js";
 
@@ -11,7 +11,7 @@ const PREFIX = [0x0f, 0x0b, 0x6b, 0x76, 0x6d] as const;
  * Step over the forced-emulation prefix at RIP, where the host allows it: true when there was one. What the instruction
  * behind it meets is then met at its own address.
  */
-export function skipForcePrefix(vcpu: KvmVcpu): boolean {
+export function skipForcePrefix(vcpu: VcpuState): boolean {
   if (!vcpu.kvm.host.options.forceEmulationPrefix) return false;
   let bytes: Uint8Array;
   try {

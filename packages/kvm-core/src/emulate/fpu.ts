@@ -1,11 +1,10 @@
 import { FX_IMAGE, MXCSR_MASK, loadX87, loadXmm, mxcsr, setMxcsr, storeX87, storeXmm } from "@tapvisor/x86-isa";
-import type { KvmVcpu } from "../vcpu.js";
+import type { EmulatedRegisters } from "./registers.js";
 
 const XMM_COUNT = 16;
 
 /** Bring the guest's x87 and SSE registers into the evaluator's state, from the processor that has them or the image. */
-export function loadFpuState(vcpu: KvmVcpu): void {
-  const { state } = vcpu.emulator;
+export function loadFpuState({ vcpu, state }: Pick<EmulatedRegisters, "vcpu" | "state">): void {
   const { guestFpu } = vcpu.arch;
   vcpu.fpuProcessor?.saveFpu(guestFpu);
   loadX87(state, guestFpu, true);
@@ -14,8 +13,7 @@ export function loadFpuState(vcpu: KvmVcpu): void {
 }
 
 /** Put back what {@link loadFpuState} brought. */
-export function storeFpuState(vcpu: KvmVcpu): void {
-  const { state } = vcpu.emulator;
+export function storeFpuState({ vcpu, state }: Pick<EmulatedRegisters, "vcpu" | "state">): void {
   const { guestFpu } = vcpu.arch;
   storeX87(state, guestFpu, true);
   viewOf(guestFpu).setUint32(FX_IMAGE.MXCSR, mxcsr(state), true);

@@ -1,10 +1,11 @@
-import { REG } from "../contract/index.js";
-import { makeRequest } from "../requests.js";
-import { REQUEST } from "../contract/index.js";
+import { REG, REQUEST } from "../contract/index.js";
+import { acceptInterrupt } from "../irqchip/lapic-delivery.js";
 import { MODE_MASK, VECTOR_MASK } from "../irqchip/lapic-registers.js";
+import { apicId } from "../irqchip/lapic-vectors.js";
 import { is64BitMode } from "../registers/control.js";
 import { registerRead, registerReadU32, registerWrite } from "../registers/cache.js";
-import type { KvmVcpu } from "../vcpu.js";
+import { makeRequest } from "../requests.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 
 /** Hypercalls (Documentation/virtual/kvm/hypercalls.txt) and what they answer, as 64-bit two's complement. */
 const KVM_HC_VAPIC_POLL_IRQ = 1n;
@@ -15,7 +16,7 @@ const KVM_EPERM = -1n;
 const KVM_ENOSYS = -1000n;
 
 /** kvm_emulate_hypercall. */
-export function emulateHypercall(vcpu: KvmVcpu): boolean {
+export function emulateHypercall(vcpu: VcpuState): boolean {
   const { ops } = vcpu.kvm;
   ops.skip_emulated_instruction(vcpu);
   const wide = is64BitMode(vcpu);
@@ -26,8 +27,8 @@ export function emulateHypercall(vcpu: KvmVcpu): boolean {
   } else if (nr === KVM_HC_VAPIC_POLL_IRQ) {
     result = 0n;
   } else if (nr === KVM_HC_KICK_CPU) {
-    const apicId = registerReadU32(vcpu, REG.RCX);
-    const target = vcpu.vm.vcpus.find(({ lapic }) => lapic?.id === apicId);
+    const id = registerReadU32(vcpu, REG.RCX);
+    const target = vcpu.vm.vcpus.find(({ lapic }) => lapic !== undefined && apicId(lapic) === id);
     if (target) {
       if (target.arch.mpState === "halted") target.arch.mpState = "runnable";
       makeRequest(target, REQUEST.EVENT);
@@ -44,7 +45,7 @@ export function emulateHypercall(vcpu: KvmVcpu): boolean {
  * kvm_pv_send_ipi: the ICR's low word in RSI to the APICs whose IDs start at RDX, one for each bit of RBX and then RCX.
  * Answers how many took it.
  */
-function sendIpis(vcpu: KvmVcpu, wide: boolean): bigint {
+function sendIpis(vcpu: VcpuState, wide: boolean): bigint {
   const cut = (reg: number): bigint => BigInt.asUintN(wide ? 64 : 32, registerRead(vcpu, reg));
   const wordBits = wide ? 64n : 32n;
   const bitmap = cut(REG.RBX) | (cut(REG.RCX) << wordBits);
@@ -52,14 +53,16 @@ function sendIpis(vcpu: KvmVcpu, wide: boolean): bigint {
   const icr = registerReadU32(vcpu, REG.RSI);
   let count = 0n;
   for (const { lapic } of vcpu.vm.vcpus) {
-    if (lapic === undefined || lapic.id < first || ((bitmap >> BigInt(lapic.id - first)) & 1n) === 0n) continue;
-    if (lapic.accept(icr & MODE_MASK, icr & VECTOR_MASK, true, false)) count += 1n;
+    if (lapic === undefined) continue;
+    const id = apicId(lapic);
+    if (id < first || ((bitmap >> BigInt(id - first)) & 1n) === 0n) continue;
+    if (acceptInterrupt(lapic, icr & MODE_MASK, icr & VECTOR_MASK, true, false)) count += 1n;
   }
   return count;
 }
 
 /** kvm_vcpu_halt: with the APIC in the kernel the vCPU waits for its interrupt here, otherwise user space is told. */
-export function vcpuHalt(vcpu: KvmVcpu): boolean {
+export function vcpuHalt(vcpu: VcpuState): boolean {
   if (vcpu.lapic) {
     vcpu.arch.mpState = "halted";
     return true;
@@ -69,12 +72,12 @@ export function vcpuHalt(vcpu: KvmVcpu): boolean {
 }
 
 /** kvm_emulate_halt. */
-export function emulateHalt(vcpu: KvmVcpu): boolean {
+export function emulateHalt(vcpu: VcpuState): boolean {
   vcpu.kvm.ops.skip_emulated_instruction(vcpu);
   return vcpuHalt(vcpu);
 }
 
 /** kvm_emulate_wbinvd. Caches are coherent here: the instruction is only counted as done. */
-export function emulateWbinvd(vcpu: KvmVcpu): void {
+export function emulateWbinvd(vcpu: VcpuState): void {
   vcpu.kvm.ops.skip_emulated_instruction(vcpu);
 }

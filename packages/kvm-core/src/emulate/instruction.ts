@@ -8,11 +8,12 @@ import { readGuest, writeGuest } from "../memory/guest.js";
 import { isFault, translate } from "../mmu/walk.js";
 import { ripRead, ripWrite } from "../registers/cache.js";
 import { linearRip, setRflags } from "../registers/flags.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { atBreakpoint, singleStep, stepsInto, updateShadow } from "./debug.js";
 import type { Decoded } from "./decoded.js";
 import { flushWrites } from "./device-writes.js";
 import { decodeAt } from "./fetch.js";
+import { type EmulatorEnvironment, emulatorOf } from "./environment.js";
 import { skipForcePrefix } from "./forced.js";
 import { loadFpuState, storeFpuState } from "./fpu.js";
 import { vcpuHalt } from "./hypercall.js";
@@ -25,32 +26,32 @@ const RF = Number(RFLAGS.RF);
 const HYPERCALL_BYTES = 3;
 
 /** Load what the instruction needs besides what all do. */
-function loadNeeded(vcpu: KvmVcpu, { instruction, block, fpu }: Decoded): void {
+function loadNeeded(emulator: EmulatorEnvironment, { instruction, block, fpu }: Decoded): void {
   if (block.system) {
-    loadRest(vcpu);
-    if (FAST_CALLS.has(instruction.mnemonic)) vcpu.emulator.loadFastCallMsrs();
+    loadRest(emulator);
+    if (FAST_CALLS.has(instruction.mnemonic)) emulator.loadFastCallMsrs();
   } else {
-    for (const operand of instruction.operands) if (operand.kind === "memory") loadSegment(vcpu, operand.segment);
+    for (const operand of instruction.operands) if (operand.kind === "memory") loadSegment(emulator, operand.segment);
   }
-  if (fpu) loadFpuState(vcpu);
+  if (fpu) loadFpuState(emulator);
 }
 
 // --- one instruction
 
 /** x86_emulate_instruction: decode and execute the instruction at RIP. */
-export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}): EmulationResult {
-  const machine = vcpu.emulator;
+export function emulateInstruction(vcpu: VcpuState, options: EmulateOptions = {}): EmulationResult {
+  const emulator = emulatorOf(vcpu);
   const trapUd = options.trapUd === true;
   const forced = trapUd && skipForcePrefix(vcpu);
   if (options.skip !== true) {
     const breakpoint = atBreakpoint(vcpu);
     if (breakpoint !== undefined) return breakpoint === "guest" ? "done" : "user_exit";
   }
-  loadState(vcpu);
+  loadState(emulator);
   const refuse = (): EmulationResult => (trapUd ? refuseUd(vcpu, forced) : failed(vcpu));
   let decoded: Decoded | undefined;
   try {
-    decoded = decodeAt(vcpu, machine);
+    decoded = decodeAt(emulator);
   } catch (error) {
     if (error instanceof GuestException) {
       queueGuestException(vcpu, error);
@@ -62,7 +63,10 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
   if (decoded === undefined) return refuse();
   const { instruction, block } = decoded;
   if (options.skip) {
-    ripWrite(vcpu, BigInt.asUintN(instructionPointerBits(machine.bitness), ripRead(vcpu) + BigInt(instruction.length)));
+    ripWrite(
+      vcpu,
+      BigInt.asUintN(instructionPointerBits(emulator.bitness), ripRead(vcpu) + BigInt(instruction.length)),
+    );
     return "done";
   }
   if (trapUd && !forced && !EMULATED_ON_UD.has(instruction.mnemonic)) return fixHypercall(vcpu, instruction);
@@ -72,12 +76,12 @@ export function emulateInstruction(vcpu: KvmVcpu, options: EmulateOptions = {}):
     return "done";
   }
   if (block.missing !== undefined || NOT_EMULATED.has(instruction.mnemonic)) return refuse();
-  loadNeeded(vcpu, decoded);
+  loadNeeded(emulator, decoded);
   return execute(vcpu, { decoded, reads: [], forced });
 }
 
 /** An intercepted #UD is the guest's after all. Behind a forced-emulation prefix RIP has moved, so it is queued here. */
-function refuseUd(vcpu: KvmVcpu, forced: boolean): EmulationResult {
+function refuseUd(vcpu: VcpuState, forced: boolean): EmulationResult {
   if (!forced) return "fail";
   queueException(vcpu, VECTOR.UD);
   return "done";
@@ -114,7 +118,7 @@ const isHypercall = ({ mnemonic }: DecodedInstruction): boolean =>
   mnemonic === Mnemonic.Vmcall || mnemonic === Mnemonic.Vmmcall;
 
 /** The other vendor's hypercall instruction: put the processor's own in its place. */
-function fixHypercall(vcpu: KvmVcpu, instruction: DecodedInstruction): EmulationResult {
+function fixHypercall(vcpu: VcpuState, instruction: DecodedInstruction): EmulationResult {
   if (!isHypercall(instruction)) return "fail";
   const code = new Uint8Array(HYPERCALL_BYTES);
   vcpu.kvm.ops.patch_hypercall(vcpu, code);
@@ -126,23 +130,23 @@ function fixHypercall(vcpu: KvmVcpu, instruction: DecodedInstruction): Emulation
   return writeGuest(vcpu.vm, at.address, code) ? "done" : "fail";
 }
 
-function execute(vcpu: KvmVcpu, emulation: EmulationState): EmulationResult {
-  const machine = vcpu.emulator;
-  const { state, before } = machine;
+function execute(vcpu: VcpuState, emulation: EmulationState): EmulationResult {
+  const emulator = emulatorOf(vcpu);
+  const { state, before } = emulator;
   const { decoded, reads, forced } = emulation;
   const { instruction, block } = decoded;
-  machine.begin(reads);
+  emulator.begin(reads);
   // RF ends with the instruction, unless that loads it.
   if ((before.eflags & RF) !== 0) state.eflags = before.eflags & ~RF;
   try {
-    evaluate(block, machine);
+    evaluate(block, emulator);
   } catch (error) {
     if (error instanceof GuestException) {
       queueGuestException(vcpu, error);
       return "done";
     }
     if (error instanceof DeviceReadNeeded) {
-      askForRead(vcpu, { ...emulation, reads: [...machine.memory.reads] }, error);
+      askForRead(vcpu, { ...emulation, reads: [...emulator.memory.reads] }, error);
       return "user_exit";
     }
     if (error instanceof CannotEmulate) return forced ? refuseUd(vcpu, forced) : failed(vcpu);
@@ -151,17 +155,17 @@ function execute(vcpu: KvmVcpu, emulation: EmulationState): EmulationResult {
   // A string instruction goes on with its next element: a breakpoint on it has been met already.
   if ((instruction.rep || instruction.repne) && state.get64(RIP) === before.rip) state.eflags |= RF;
   const trap = stepsInto(instruction.mnemonic, before.eflags, state.eflags);
-  storeState(vcpu);
-  if (decoded.fpu) storeFpuState(vcpu);
+  storeState(emulator);
+  if (decoded.fpu) storeFpuState(emulator);
   updateShadow(vcpu, state.get32(INTERRUPTIBILITY_AT));
-  if (machine.newTask !== undefined) enterTask(vcpu, machine.newTask);
-  const { halted } = machine;
+  if (emulator.newTask !== undefined) enterTask(vcpu, emulator.newTask);
+  const { halted } = emulator;
   const after = (): boolean => singleStep(vcpu, trap) && (!halted || vcpuHalt(vcpu));
-  return flushWrites(vcpu, machine.memory.writes, after) ? "done" : "user_exit";
+  return flushWrites(vcpu, emulator.memory.writes, after) ? "done" : "user_exit";
 }
 
 /** The read needs user space: exit, and start the instruction over with its answer. */
-function askForRead(vcpu: KvmVcpu, emulation: EmulationState, { space, address, size }: DeviceReadNeeded): void {
+function askForRead(vcpu: VcpuState, emulation: EmulationState, { space, address, size }: DeviceReadNeeded): void {
   const data = new Uint8Array(size);
   if (space === "memory") {
     vcpu.exit = { reason: "mmio", mmio: { address, isWrite: false, length: size, data } };
@@ -170,15 +174,16 @@ function askForRead(vcpu: KvmVcpu, emulation: EmulationState, { space, address, 
     vcpu.exit = { reason: "io", io: { direction: "in", size: bytes, port: address, count: 1, data } };
   }
   const answer: CompletedRead = { space, address, data };
+  const emulator = emulatorOf(vcpu);
   vcpu.completeUserspaceIo = () => {
-    loadState(vcpu);
-    loadNeeded(vcpu, emulation.decoded);
+    loadState(emulator);
+    loadNeeded(emulator, emulation.decoded);
     return execute(vcpu, { ...emulation, reads: [...emulation.reads, answer] }) === "done";
   };
 }
 
-/** handle_emulation_failure: #UD for a program; the supervisor's own instruction stops the machine. */
-function failed(vcpu: KvmVcpu): EmulationResult {
+/** handle_emulation_failure: #UD for a program; the supervisor's own instruction stops the emulator. */
+function failed(vcpu: VcpuState): EmulationResult {
   queueException(vcpu, VECTOR.UD);
   if (vcpu.kvm.ops.get_cpl(vcpu) !== 0) return "done";
   vcpu.exit = { reason: "internal_error", suberror: "emulation", data: [] };
@@ -186,21 +191,21 @@ function failed(vcpu: KvmVcpu): EmulationResult {
 }
 
 /** kvm_inject_realmode_interrupt: deliver through the interrupt vector table. */
-export function injectRealmodeInterrupt(vcpu: KvmVcpu, vector: number, incEip: number): EmulationResult {
-  const machine = vcpu.emulator;
-  const { state } = machine;
-  loadState(vcpu);
-  loadRest(vcpu);
-  machine.begin([]);
+export function injectRealmodeInterrupt(vcpu: VcpuState, vector: number, incEip: number): EmulationResult {
+  const emulator = emulatorOf(vcpu);
+  const { state } = emulator;
+  loadState(emulator);
+  loadRest(emulator);
+  emulator.begin([]);
   try {
     const returnRip = BigInt.asUintN(16, state.get64(RIP) + BigInt(incEip));
-    deliverEvent(machine, { vector, type: INTR_TYPE.EXT_INTR, returnRip });
+    deliverEvent(emulator, { vector, type: INTR_TYPE.EXT_INTR, returnRip });
   } catch (error) {
     if (error instanceof GuestException || error instanceof CannotEmulate) return "fail";
     throw error;
   }
   state.set64(RIP, state.get64(slot("nextRip")));
-  storeState(vcpu);
+  storeState(emulator);
   setRflags(vcpu, state.rflags);
-  return flushWrites(vcpu, machine.memory.writes, () => true) ? "done" : "user_exit";
+  return flushWrites(vcpu, emulator.memory.writes, () => true) ? "done" : "user_exit";
 }

@@ -4,7 +4,7 @@ import {
 import { PAGE_SIZE } from "../contract/index.js";
 import { gfnOf } from "../memory/slots.js";
 import { type GuestAccess, translateOrFault } from "../mmu/walk.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { kernelMmioRead, kernelPortRead } from "./device.js";
 import { type CompletedRead, type DelayedWrite, DeviceReadNeeded } from "./state.js";
 
@@ -45,7 +45,7 @@ export class EmulatorMemory {
   readonly #readNeeded = new DeviceReadNeeded();
 
   constructor(
-    private readonly vcpu: KvmVcpu,
+    private readonly vcpu: VcpuState,
     private readonly state: CpuState,
   ) {}
 

@@ -1,9 +1,9 @@
 import { DR6, DR6_FIXED_1, type TaskSwitchOutcome, VECTOR } from "@tapvisor/x86-isa";
 import { queueException, queueGuestException } from "../events/exceptions.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 
 /** Queue what a new task meets before its first instruction. The state of the switch is stored already. */
-export function enterTask(vcpu: KvmVcpu, { fault, debugTrap }: TaskSwitchOutcome): void {
+export function enterTask(vcpu: VcpuState, { fault, debugTrap }: TaskSwitchOutcome): void {
   if (fault !== undefined) {
     queueGuestException(vcpu, fault);
     return;

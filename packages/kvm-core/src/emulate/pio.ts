@@ -1,9 +1,9 @@
 import { REG } from "../contract/index.js";
 import { registerReadU32, registerWriteU32 } from "../registers/cache.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { kernelPortRead, kernelPortWrite } from "./device.js";
 
-function accumulatorBytes(vcpu: KvmVcpu, size: number): Uint8Array {
+function accumulatorBytes(vcpu: VcpuState, size: number): Uint8Array {
   const eax = registerReadU32(vcpu, REG.RAX);
   const bytes = new Uint8Array(size);
   for (let i = 0; i < size; i++) bytes[i] = (eax >>> (8 * i)) & 0xff;
@@ -11,7 +11,7 @@ function accumulatorBytes(vcpu: KvmVcpu, size: number): Uint8Array {
 }
 
 /** What IN read: AL and AX leave the rest of RAX alone, EAX clears the upper half. */
-function loadAccumulator(vcpu: KvmVcpu, data: Uint8Array): void {
+function loadAccumulator(vcpu: VcpuState, data: Uint8Array): void {
   let value = 0;
   for (let i = data.length - 1; i >= 0; i--) value = ((value << 8) | data[i]) >>> 0;
   if (data.length === 4) {
@@ -29,7 +29,7 @@ function loadAccumulator(vcpu: KvmVcpu, data: Uint8Array): void {
  * kvm_fast_pio_out, and the same for IN: one access of the accumulator to a port. The caller has skipped the instruction
  * already. True = a device in the kernel has answered.
  */
-export function fastPio(vcpu: KvmVcpu, direction: "in" | "out", size: 1 | 2 | 4, port: number): boolean {
+export function fastPio(vcpu: VcpuState, direction: "in" | "out", size: 1 | 2 | 4, port: number): boolean {
   if (direction === "out") {
     const data = accumulatorBytes(vcpu, size);
     if (kernelPortWrite(vcpu, port, data)) return true;

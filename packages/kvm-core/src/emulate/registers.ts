@@ -11,7 +11,7 @@ import { registerWrite, ripRead, ripWrite } from "../registers/cache.js";
 import { getCr8, readCr0, readCr3, readCr4 } from "../registers/control.js";
 import { getRflags, setRflags } from "../registers/flags.js";
 import { emptySegment, setSegment } from "../registers/segments.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 
 const SREG_OF: Readonly<Record<SegmentName, Sreg>> = {
   es: SREG.ES, cs: SREG.CS, ss: SREG.SS, ds: SREG.DS, fs: SREG.FS, gs: SREG.GS, ldtr: SREG.LDTR, tr: SREG.TR,
@@ -71,17 +71,24 @@ export class Snapshot {
   readonly scratch: Segment = emptySegment();
 }
 
+/** What an instruction works on: the evaluator's state, and how it was when the instruction began. */
+export interface EmulatedRegisters {
+  readonly vcpu: VcpuState;
+  readonly state: CpuState;
+  readonly before: Snapshot;
+}
+
 /**
  * Fill the evaluator's state with what every instruction needs: general registers, RIP, flags, and what the mode and the
  * privilege level are told by. {@link loadSegment} and {@link loadRest} add what else an instruction asks for.
  */
-export function loadState(vcpu: KvmVcpu): void {
+export function loadState(registers: EmulatedRegisters): void {
+  const { vcpu, state: s, before } = registers;
   const { arch } = vcpu;
-  const { state: s, before } = vcpu.emulator;
   if ((arch.regsAvail & (1 << REG.RSP)) === 0) vcpu.kvm.ops.cache_reg(vcpu, REG.RSP);
   const { words } = s;
   const { u32 } = arch.regs;
-  for (let i = 0; i < GPR_WORDS; i++) words[(AT.rax >> 2) + i] = before.gprs[i] = u32[i];
+  for (let i = 0; i < GPR_WORDS; i++) words[(AT.rax >> 2) + i] = before.gprs[i] = u32[i] as number;
   before.rip = ripRead(vcpu);
   s.set64(AT.rip, before.rip);
   before.eflags = Number(getRflags(vcpu));
@@ -91,8 +98,8 @@ export function loadState(vcpu: KvmVcpu): void {
   s.set32(AT.interruptibility, 0);
   before.loaded = 0;
   before.tables = undefined;
-  loadSegment(vcpu, CS);
-  loadSegment(vcpu, SS);
+  loadSegment(registers, CS);
+  loadSegment(registers, SS);
 }
 
 /** Encodings of the segment registers, which are their places among the names. */
@@ -100,11 +107,10 @@ const CS = SEGMENT_NAMES.indexOf("cs");
 const SS = SEGMENT_NAMES.indexOf("ss");
 
 /** Load one segment register more, by its place among the names. */
-export function loadSegment(vcpu: KvmVcpu, index: number): void {
-  const { state, before } = vcpu.emulator;
+export function loadSegment({ vcpu, state, before }: EmulatedRegisters, index: number): void {
   if ((before.loaded & (1 << index)) !== 0) return;
   before.loaded |= 1 << index;
-  const name = SEGMENT_NAMES[index];
+  const name = SEGMENT_NAMES[index] as SegmentName;
   const { scratch } = before;
   vcpu.kvm.ops.get_segment(vcpu, scratch, SREG_OF[name]);
   const { selector, base, limit } = scratch;
@@ -114,10 +120,10 @@ export function loadSegment(vcpu: KvmVcpu, index: number): void {
 }
 
 /** Load all that there is: what system instructions may ask for. */
-export function loadRest(vcpu: KvmVcpu): void {
+export function loadRest(registers: EmulatedRegisters): void {
+  const { vcpu, state: s, before } = registers;
   const { ops } = vcpu.kvm;
-  const { state: s, before } = vcpu.emulator;
-  for (let index = 0; index < SEGMENT_NAMES.length; index++) loadSegment(vcpu, index);
+  for (let index = 0; index < SEGMENT_NAMES.length; index++) loadSegment(registers, index);
   const gdt: DescriptorTable = { size: 0, address: 0n };
   const idt: DescriptorTable = { size: 0, address: 0n };
   ops.get_gdt(vcpu, gdt);
@@ -128,12 +134,12 @@ export function loadRest(vcpu: KvmVcpu): void {
   s.set32(AT.idtrLimit, idt.size);
   s.set64(AT.cr2, vcpu.arch.cr2);
   s.set64(AT.xcr0, vcpu.arch.xcr0);
-  loadControlState(vcpu, s);
+  loadControlState(registers);
   before.tables = { gdt, idt };
 }
 
 /** The control registers, which an instruction changes through the core itself. */
-export function loadControlState(vcpu: KvmVcpu, s: CpuState): void {
+export function loadControlState({ vcpu, state: s }: Pick<EmulatedRegisters, "vcpu" | "state">): void {
   s.set64(AT.cr0, readCr0(vcpu));
   s.set64(AT.cr3, readCr3(vcpu));
   s.set64(AT.cr4, readCr4(vcpu));
@@ -142,35 +148,39 @@ export function loadControlState(vcpu: KvmVcpu, s: CpuState): void {
 }
 
 /** Write back what the instruction changed. Segments and tables are changed where {@link loadRest} was asked for alone. */
-export function storeState(vcpu: KvmVcpu): void {
-  const { state: s, before } = vcpu.emulator;
+export function storeState(registers: EmulatedRegisters): void {
+  const { vcpu, state: s, before } = registers;
   for (let i = 0; i < GPR_WORDS; i += 2) {
     const at = (AT.rax >> 2) + i;
     if (s.words[at] !== before.gprs[i] || s.words[at + 1] !== before.gprs[i + 1])
       registerWrite(vcpu, i >> 1, s.gpr(i >> 1));
   }
   if (before.tables) {
-    storeSegments(vcpu, before);
-    storeTables(vcpu, s, before.tables);
+    storeSegments(registers);
+    storeTables(registers, before.tables);
   }
   ripWrite(vcpu, s.get64(AT.rip));
   if (s.eflags !== before.eflags) setRflags(vcpu, s.rflags);
 }
 
-function storeSegments(vcpu: KvmVcpu, before: Snapshot): void {
+function storeSegments({ vcpu, state, before }: EmulatedRegisters): void {
   SEGMENT_NAMES.forEach((name, index) => {
-    const state = vcpu.emulator.state.segment(name);
+    const segment = state.segment(name);
     const old = before.segments[index];
     const same =
-      state.selector === old.selector &&
-      state.base === old.base &&
-      state.limit === old.limit &&
-      state.rights === old.rights;
-    if (!same) setSegment(vcpu, segmentOf(state), SREG_OF[name]);
+      old !== undefined &&
+      segment.selector === old.selector &&
+      segment.base === old.base &&
+      segment.limit === old.limit &&
+      segment.rights === old.rights;
+    if (!same) setSegment(vcpu, segmentOf(segment), SREG_OF[name]);
   });
 }
 
-function storeTables(vcpu: KvmVcpu, s: CpuState, before: { gdt: DescriptorTable; idt: DescriptorTable }): void {
+function storeTables(
+  { vcpu, state: s }: EmulatedRegisters,
+  before: { gdt: DescriptorTable; idt: DescriptorTable },
+): void {
   const { ops } = vcpu.kvm;
   const gdt = { address: s.get64(AT.gdtrBase), size: s.get32(AT.gdtrLimit) };
   if (gdt.address !== before.gdt.address || gdt.size !== before.gdt.size) ops.set_gdt(vcpu, gdt);

@@ -2,9 +2,9 @@ import { GuestException, SELECTOR_ERROR, TASK_SWITCH_SOURCE, VECTOR, cpl, slot, 
 import { REQUEST, type EmulationResult } from "../contract/index.js";
 import { queueGuestException } from "../events/exceptions.js";
 import { makeRequest } from "../requests.js";
-import type { KvmVcpu } from "../vcpu.js";
-import type { EmulatorMachine } from "./machine.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { flushWrites } from "./device-writes.js";
+import { type EmulatorEnvironment, emulatorOf } from "./environment.js";
 import { enterTask } from "./new-task.js";
 import { loadRest, loadState, storeState } from "./registers.js";
 import { CannotEmulate } from "./state.js";
@@ -31,7 +31,7 @@ const CAUSES = {
  * @param reason bits 31:30 of the exit qualification for task switches
  */
 export function taskSwitch(
-  vcpu: KvmVcpu,
+  vcpu: VcpuState,
   tssSelector: number,
   idtIndex: number,
   reason: number,
@@ -39,19 +39,19 @@ export function taskSwitch(
 ): EmulationResult {
   const cause = isCause(reason) ? CAUSES[reason] : undefined;
   if (cause === undefined) return "fail";
-  const machine = vcpu.emulator;
-  const { state } = machine;
-  loadState(vcpu);
-  loadRest(vcpu);
-  machine.begin([]);
+  const emulator = emulatorOf(vcpu);
+  const { state } = emulator;
+  loadState(emulator);
+  loadRest(emulator);
+  emulator.begin([]);
   state.set64(NEXT_RIP, state.get64(RIP));
   try {
-    if (cause === "gate" && idtIndex !== -1) checkGate(machine, tssSelector, idtIndex);
-    const outcome = switchTask(machine, { selector: tssSelector, cause, errorCode });
+    if (cause === "gate" && idtIndex !== -1) checkGate(emulator, tssSelector, idtIndex);
+    const outcome = switchTask(emulator, { selector: tssSelector, cause, errorCode });
     state.set64(RIP, state.get64(NEXT_RIP));
-    storeState(vcpu);
+    storeState(emulator);
     // They go to memory: a TSS or descriptor in a device's memory is not waited for.
-    flushWrites(vcpu, machine.memory.writes, () => true);
+    flushWrites(vcpu, emulator.memory.writes, () => true);
     enterTask(vcpu, outcome);
   } catch (error) {
     if (error instanceof CannotEmulate) return "fail";
@@ -65,10 +65,10 @@ export function taskSwitch(
 const isCause = (reason: number): reason is keyof typeof CAUSES => reason in CAUSES;
 
 /** A program may only call a task by a gate that it may use. */
-function checkGate(machine: EmulatorMachine, tssSelector: number, idtIndex: number): void {
-  const { state } = machine;
+function checkGate(emulator: EmulatorEnvironment, tssSelector: number, idtIndex: number): void {
+  const { state } = emulator;
   const at = state.get64(IDTR_BASE) + BigInt(idtIndex * GATE_BYTES + GATE_ACCESS);
-  const dpl = (Number(machine.load(at, 1, { write: false, system: true })) >> 5) & 3;
+  const dpl = (Number(emulator.load(at, 1, { write: false, system: true })) >> 5) & 3;
   if ((tssSelector & 3) > dpl || cpl(state) > dpl) {
     throw new GuestException(VECTOR.GP, (idtIndex << 3) | SELECTOR_ERROR.IDT);
   }

@@ -4,7 +4,7 @@ import { getRflags, setRflagsOnly } from "../registers/flags.js";
 import { updateDr7 } from "../registers/debug.js";
 import { makeRequest } from "../requests.js";
 import { cpuGetInterrupt, cpuHasInjectableInterrupt } from "../irqchip/interrupts.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { queueInterrupt } from "./exceptions.js";
 
 /** HF_GUEST_MASK: the vCPU runs a nested guest. */
@@ -20,7 +20,7 @@ function isFault(vector: number): boolean {
  * inject_pending_event: what an exit interrupted comes first, then a new NMI or interrupt. True when a nested guest has
  * to be left before anything can be injected.
  */
-export function injectPendingEvent(vcpu: KvmVcpu, wantsInterruptWindow: boolean): boolean {
+export function injectPendingEvent(vcpu: VcpuState, wantsInterruptWindow: boolean): boolean {
   const { arch } = vcpu;
   const { ops } = vcpu.kvm;
   const { exception } = arch;
@@ -61,7 +61,7 @@ export function injectPendingEvent(vcpu: KvmVcpu, wantsInterruptWindow: boolean)
 }
 
 /** process_nmi: one NMI may be in service and one wait; the rest are lost (SDM vol. 3, "Nonmaskable Interrupt"). */
-export function processNmi(vcpu: KvmVcpu): void {
+export function processNmi(vcpu: VcpuState): void {
   const { arch } = vcpu;
   const limit = vcpu.kvm.ops.get_nmi_mask(vcpu) || arch.nmiInjected ? 1 : 2;
   arch.nmiPending = Math.min(arch.nmiPending + vcpu.nmiQueued, limit);

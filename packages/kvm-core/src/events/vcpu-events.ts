@@ -1,14 +1,14 @@
 import { VECTOR } from "@tapvisor/x86-isa";
 import { KvmError, REQUEST, type VcpuEvents } from "../contract/index.js";
 import { makeRequest } from "../requests.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { processNmi } from "./inject.js";
 
 /** #BP and #OF are raised by an instruction that executes again after a restore. */
 const isSoft = (vector: number): boolean => vector === VECTOR.BP || vector === VECTOR.OF;
 
 /** KVM_GET_VCPU_EVENTS. */
-export function getVcpuEvents(vcpu: KvmVcpu): VcpuEvents {
+export function getVcpuEvents(vcpu: VcpuState): VcpuEvents {
   const { arch } = vcpu;
   const { ops } = vcpu.kvm;
   processNmi(vcpu);
@@ -32,7 +32,7 @@ export function getVcpuEvents(vcpu: KvmVcpu): VcpuEvents {
 }
 
 /** KVM_SET_VCPU_EVENTS. */
-export function setVcpuEvents(vcpu: KvmVcpu, events: VcpuEvents): void {
+export function setVcpuEvents(vcpu: VcpuState, events: VcpuEvents): void {
   const { arch } = vcpu;
   const { ops } = vcpu.kvm;
   const { exception, interrupt, nmi } = events;

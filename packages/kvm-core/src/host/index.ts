@@ -10,7 +10,7 @@ import type { LogicalProcessor } from "./processor.js";
 import type { Scheduler } from "./scheduler.js";
 
 /** The machine that KVM stands on. `P` is the kind of processor that a backend drives. */
-export interface HostMachine<P extends LogicalProcessor = LogicalProcessor> {
+export interface HostPlatform<P extends LogicalProcessor = LogicalProcessor> {
   readonly memory: PhysicalMemory;
   readonly processors: readonly P[];
   readonly clock: HostClock;
@@ -19,6 +19,6 @@ export interface HostMachine<P extends LogicalProcessor = LogicalProcessor> {
 }
 
 /** Everything that KVM stands on: a machine, and how Linux on it is configured. */
-export interface Host<P extends LogicalProcessor = LogicalProcessor> extends HostMachine<P> {
+export interface Host<P extends LogicalProcessor = LogicalProcessor> extends HostPlatform<P> {
   readonly options: HostOptions;
 }

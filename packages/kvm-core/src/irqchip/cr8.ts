@@ -1,10 +1,11 @@
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
+import { findHighestIrr, lapicCr8 } from "./lapic-vectors.js";
 
 /** update_cr8_intercept: exit when the guest lowers its task priority below the highest pending interrupt. */
-export function updateCr8Intercept(vcpu: KvmVcpu): void {
+export function updateCr8Intercept(vcpu: VcpuState): void {
   const { ops } = vcpu.kvm;
   const { lapic } = vcpu;
   if (ops.update_cr8_intercept === undefined || lapic === undefined || vcpu.arch.apicvActive) return;
-  const irr = lapic.findHighestIrr();
-  ops.update_cr8_intercept(vcpu, lapic.getCr8(), irr === -1 ? -1 : irr >> 4);
+  const irr = findHighestIrr(lapic);
+  ops.update_cr8_intercept(vcpu, lapicCr8(lapic), irr === -1 ? -1 : irr >> 4);
 }

@@ -1,5 +1,4 @@
-import { deliverToApics, requestIoapicScan } from "./delivery.js";
-import type { KvmVm } from "../vm.js";
+import type { ApicMessage } from "./apic-message.js";
 
 /** Offsets of the registers in its page (82093AA data sheet, "I/O APIC Register Description"). */
 const IOREGSEL = 0x00;
@@ -39,6 +38,16 @@ export interface IoapicState {
   readonly redirection: readonly number[];
 }
 
+/** What the I/O APIC asks of the VM that it is part of. */
+export interface IoapicParts {
+  /** Hand a message to the local APICs that it is for; how many took it. */
+  readonly deliver: (message: ApicMessage) => number;
+  /** Which vectors must exit on EOI has to be worked out again. */
+  readonly requestScan: () => void;
+  /** Told of each pin whose service ends. */
+  readonly acknowledged: (pin: number) => void;
+}
+
 /** The I/O APIC that KVM has in the kernel (ioapic.c). */
 export class Ioapic {
   readonly pins = PINS;
@@ -48,7 +57,7 @@ export class Ioapic {
   /** Lines that are asserted. An edge that comes while its entry is masked is lost. */
   #irr = 0;
 
-  constructor(readonly vm: KvmVm) {
+  constructor(private readonly parts: IoapicParts) {
     this.reset();
   }
 
@@ -73,7 +82,7 @@ export class Ioapic {
     this.#id = state.id;
     this.#irr = state.irr;
     this.#redirection.set(state.redirection);
-    requestIoapicScan(this.vm);
+    this.parts.requestScan();
   }
 
   /** kvm_ioapic_set_irq. */
@@ -95,7 +104,7 @@ export class Ioapic {
     if ((this.#irr & bit) === 0 || (low & REDIRECTION.MASKED) !== 0) return;
     const levelTriggered = (low & REDIRECTION.LEVEL) !== 0;
     if (levelTriggered && (low & REDIRECTION.REMOTE_IRR) !== 0) return;
-    const delivered = deliverToApics(this.vm, undefined, {
+    const delivered = this.parts.deliver({
       vector: low & REDIRECTION.VECTOR,
       deliveryMode: low & REDIRECTION.DELIVERY_MODE,
       logical: (low & REDIRECTION.LOGICAL) !== 0,
@@ -112,7 +121,7 @@ export class Ioapic {
     for (let pin = 0; pin < PINS; pin++) {
       const low = this.#redirection[2 * pin];
       if ((low & REDIRECTION.VECTOR) !== vector) continue;
-      this.vm.irqAcknowledged(pin);
+      this.parts.acknowledged(pin);
       if (!levelTriggered || (low & REDIRECTION.LEVEL) === 0) continue;
       this.#redirection[2 * pin] = low & ~REDIRECTION.REMOTE_IRR;
       this.#service(pin);
@@ -159,7 +168,7 @@ export class Ioapic {
       // An edge-triggered entry has nothing in service.
       if ((value & REDIRECTION.LEVEL) === 0) this.#redirection[index] &= ~REDIRECTION.REMOTE_IRR;
     }
-    requestIoapicScan(this.vm);
+    this.parts.requestScan();
     const low = this.#redirection[2 * pin];
     if ((low & REDIRECTION.LEVEL) !== 0) this.#service(pin);
   }

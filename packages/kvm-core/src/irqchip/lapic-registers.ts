@@ -1,3 +1,5 @@
+import { APIC_BASE } from "@tapvisor/x86-isa";
+
 /** Offsets of the local APIC's registers in its page (SDM vol. 3, "Local APIC Register Address Map"). */
 export const APIC = {
   ID: 0x20,
@@ -86,6 +88,9 @@ export const DFR_CLUSTER = 0x0fffffff;
 export const XAPIC_BROADCAST = 0xff;
 export const X2APIC_BROADCAST = 0xffffffff;
 
+/** Events that wait for the vCPU: KVM_APIC_INIT, KVM_APIC_SIPI. */
+export const APIC_EVENT = { INIT: 1, SIPI: 2 } as const;
+
 /** Where the APIC's page is after reset. */
 export const APIC_DEFAULT_BASE = 0xfee00000;
 export const APIC_PAGE_BYTES = 4096;
@@ -96,5 +101,10 @@ const READABLE = [0xffffe70c, 0x43ff01ff] as const;
 /** True for the offset of a register that can be read. */
 export function isReadable(offset: number): boolean {
   const index = offset >> 4;
-  return offset <= 0x3f0 && ((READABLE[index >> 5] >>> (index & 31)) & 1) === 1;
+  return offset <= 0x3f0 && (((READABLE[index >> 5] ?? 0) >>> (index & 31)) & 1) === 1;
+}
+
+/** kvm_apic_hw_enabled, by the value of IA32_APIC_BASE. */
+export function apicIsEnabledInHardware(apicBase: bigint): boolean {
+  return (apicBase & APIC_BASE.ENABLE) !== 0n;
 }

@@ -1,9 +1,10 @@
 import { REQUEST, type TimerHandle } from "../contract/index.js";
 import { makeRequest } from "../requests.js";
+import type { LapicTimerState } from "../state/lapic-state.js";
+import type { Lapic } from "../state/vcpu-state.js";
 import { readL1Tsc } from "../time/tsc.js";
-import type { KvmVcpu } from "../vcpu.js";
-import type { LapicDelivery } from "./lapic-delivery.js";
 import { APIC, TIMER_MODE } from "./lapic-registers.js";
+import { register, setRegister } from "./lapic-vectors.js";
 
 /** min_timer_period_us: a guest may not make the host's timers a load. */
 const MIN_PERIOD_NS = 500_000;
@@ -13,156 +14,169 @@ const ALL_MODES = TIMER_MODE.PERIODIC | TIMER_MODE.TSC_DEADLINE;
  * The timer of a local APIC. In one-shot and periodic mode it counts a bus clock of 1 GHz by a host timer; in
  * TSC-deadline mode it takes the backend's hardware timer where that serves, and a host timer otherwise.
  */
-export class LapicTimer {
-  readonly #handle: TimerHandle;
-  /** What the host timer was armed for last, in ns. */
-  #deadline = 0;
-  /** Which bits of the LVT timer register select the mode: TSC-deadline only where CPUID shows it. */
-  modeMask: number = TIMER_MODE.PERIODIC;
-  mode = 0;
-  /** Divisor of the bus clock, from the divide configuration register. */
-  divideCount = 2;
-  /** Initial count in ns, or 0 when stopped. */
-  period = 0;
-  /** IA32_TSC_DEADLINE, 0 when disarmed. */
-  tscDeadline = 0n;
-  /** Expired, and its interrupt not yet delivered. */
-  pending = false;
-  hvTimerInUse = false;
+export function createLapicTimer(handle: TimerHandle): LapicTimerState {
+  return {
+    handle,
+    deadline: 0,
+    modeMask: TIMER_MODE.PERIODIC,
+    mode: 0,
+    divideCount: 2,
+    period: 0,
+    tscDeadline: 0n,
+    pending: false,
+    hvTimerInUse: false,
+  };
+}
 
-  constructor(
-    readonly vcpu: KvmVcpu,
-    readonly lapic: LapicDelivery,
-  ) {
-    this.#handle = vcpu.kvm.createTimer(`lapic timer of vcpu ${vcpu.vm.id}.${vcpu.id}`, () => this.#fire());
-  }
+/** apic_lvtt_tscdeadline. */
+export function isTscDeadline({ mode }: LapicTimerState): boolean {
+  return (mode & ALL_MODES) === TIMER_MODE.TSC_DEADLINE;
+}
 
-  get isTscDeadline(): boolean {
-    return (this.mode & ALL_MODES) === TIMER_MODE.TSC_DEADLINE;
-  }
+/** apic_lvtt_period. */
+function isPeriodic({ mode }: LapicTimerState): boolean {
+  return (mode & ALL_MODES) === TIMER_MODE.PERIODIC;
+}
 
-  get isPeriodic(): boolean {
-    return (this.mode & ALL_MODES) === TIMER_MODE.PERIODIC;
-  }
+/**
+ * apic_update_lvtt: between one-shot and periodic mode the count goes on; to TSC-deadline mode or from it everything
+ * is disarmed (SDM vol. 3, "TSC-Deadline Mode"). 4.9 stops the count in any case.
+ */
+export function updateTimerMode(apic: Lapic): void {
+  const { timer } = apic;
+  const mode = register(apic, APIC.LVTT) & timer.modeMask;
+  if (mode === timer.mode) return;
+  const wasTscDeadline = isTscDeadline(timer);
+  timer.mode = mode;
+  if (isTscDeadline(timer) === wasTscDeadline) return;
+  cancelTimer(apic);
+  if (timer.hvTimerInUse) cancelHvTimer(apic);
+  setRegister(apic, APIC.TMICT, 0);
+  timer.period = 0;
+  timer.tscDeadline = 0n;
+}
 
-  /**
-   * apic_update_lvtt: between one-shot and periodic mode the count goes on; to TSC-deadline mode or from it everything
-   * is disarmed (SDM vol. 3, "TSC-Deadline Mode"). 4.9 stops the count in any case.
-   */
-  updateMode(): void {
-    const mode = this.lapic.register(APIC.LVTT) & this.modeMask;
-    if (mode === this.mode) return;
-    const wasTscDeadline = this.isTscDeadline;
-    this.mode = mode;
-    if (this.isTscDeadline === wasTscDeadline) return;
-    this.cancel();
-    if (this.hvTimerInUse) this.#cancelHvTimer();
-    this.lapic.clearInitialCount();
-    this.period = 0;
-    this.tscDeadline = 0n;
-  }
+/** update_divide_count. */
+export function updateDivideCount(apic: Lapic): void {
+  const tdcr = register(apic, APIC.TDCR);
+  const shift = (((tdcr & 3) | ((tdcr & 8) >> 1)) + 1) & 7;
+  apic.timer.divideCount = 1 << shift;
+}
 
-  /** start_apic_timer. */
-  start(): void {
-    this.pending = false;
-    if (this.isTscDeadline) {
-      if (!this.#startHvTimer()) this.#startSwDeadline();
-      return;
-    }
-    this.period = this.lapic.register(APIC.TMICT) * this.divideCount;
-    if (this.period === 0) return;
-    if (this.isPeriodic && this.period < MIN_PERIOD_NS) this.period = MIN_PERIOD_NS;
-    this.#arm(this.vcpu.kvm.host.clock.now() + this.period);
+/** start_apic_timer. */
+export function startTimer(apic: Lapic): void {
+  const { timer, vcpu } = apic;
+  timer.pending = false;
+  if (isTscDeadline(timer)) {
+    if (!startHvTimer(apic)) startSwDeadline(apic);
+    return;
   }
+  timer.period = register(apic, APIC.TMICT) * timer.divideCount;
+  if (timer.period === 0) return;
+  if (isPeriodic(timer) && timer.period < MIN_PERIOD_NS) timer.period = MIN_PERIOD_NS;
+  arm(timer, vcpu.kvm.host.clock.now() + timer.period);
+}
 
-  /** Stop the host timer; a hardware timer that is armed stays so until it is restarted. */
-  cancel(): void {
-    this.#handle.cancel();
-  }
+/** Stop the host timer; a hardware timer that is armed stays so until it is restarted. */
+export function cancelTimer({ timer }: Lapic): void {
+  timer.handle.cancel();
+}
 
-  /** apic_get_tmcct: the current count. */
-  currentCount(): number {
-    if (this.isTscDeadline || this.lapic.register(APIC.TMICT) === 0 || this.period === 0) return 0;
-    const { deadline } = this.#handle;
-    if (deadline === undefined) return 0;
-    const remaining = Math.max(0, deadline - this.vcpu.kvm.host.clock.now()) % this.period;
-    return Math.floor(remaining / this.divideCount);
-  }
+/** apic_get_tmcct: the current count. */
+export function currentCount(apic: Lapic): number {
+  const { timer, vcpu } = apic;
+  if (isTscDeadline(timer) || register(apic, APIC.TMICT) === 0 || timer.period === 0) return 0;
+  const { deadline } = timer.handle;
+  if (deadline === undefined) return 0;
+  const remaining = Math.max(0, deadline - vcpu.kvm.host.clock.now()) % timer.period;
+  return Math.floor(remaining / timer.divideCount);
+}
 
-  setTscDeadline(value: bigint): void {
-    this.#handle.cancel();
-    this.tscDeadline = value;
-    this.start();
-  }
+/** kvm_get_lapic_tscdeadline_msr. */
+export function tscDeadlineOf({ timer }: Lapic): bigint {
+  return isTscDeadline(timer) ? timer.tscDeadline : 0n;
+}
 
-  /** kvm_lapic_expired_hv_timer: the backend's timer made the guest exit. */
-  hvTimerExpired(): void {
-    this.#cancelHvTimer();
-    this.#expire();
-  }
+/** kvm_set_lapic_tscdeadline_msr: in another mode the write is dropped. */
+export function setTscDeadline(apic: Lapic, value: bigint): void {
+  const { timer } = apic;
+  if (!isTscDeadline(timer)) return;
+  timer.handle.cancel();
+  timer.tscDeadline = value;
+  startTimer(apic);
+}
 
-  /** Before the vCPU blocks: the hardware timer only runs with the guest. */
-  switchToSwTimer(): void {
-    if (!this.hvTimerInUse) return;
-    this.#cancelHvTimer();
-    if (!this.pending) this.#startSwDeadline();
-  }
+/** kvm_lapic_expired_hv_timer: the backend's timer made the guest exit. */
+export function hvTimerExpired(apic: Lapic): void {
+  cancelHvTimer(apic);
+  expire(apic);
+}
 
-  switchToHvTimer(): void {
-    if (this.isTscDeadline) this.#startHvTimer();
-  }
+/** kvm_lapic_switch_to_sw_timer: before the vCPU blocks, as the hardware timer only runs with the guest. */
+export function switchToSwTimer(apic: Lapic): void {
+  if (!apic.timer.hvTimerInUse) return;
+  cancelHvTimer(apic);
+  if (!apic.timer.pending) startSwDeadline(apic);
+}
 
-  /** The vCPU was loaded on another processor: arm that one's timer. */
-  migrate(): void {
-    if (this.hvTimerInUse && this.vcpu.kvm.ops.set_hv_timer?.(this.vcpu, this.tscDeadline) !== true) {
-      this.switchToSwTimer();
-    }
-  }
+/** kvm_lapic_switch_to_hv_timer. */
+export function switchToHvTimer(apic: Lapic): void {
+  if (isTscDeadline(apic.timer)) startHvTimer(apic);
+}
 
-  #startHvTimer(): boolean {
-    const { ops } = this.vcpu.kvm;
-    if (ops.set_hv_timer === undefined) return false;
-    if (this.pending || this.tscDeadline === 0n || !ops.set_hv_timer(this.vcpu, this.tscDeadline)) {
-      if (this.hvTimerInUse) this.#cancelHvTimer();
-    } else {
-      this.hvTimerInUse = true;
-      this.#handle.cancel();
-    }
-    return this.hvTimerInUse;
-  }
+/** The vCPU was loaded on another processor: arm that one's timer. */
+export function migrateTimer(apic: Lapic): void {
+  const { timer, vcpu } = apic;
+  if (timer.hvTimerInUse && vcpu.kvm.ops.set_hv_timer?.(vcpu, timer.tscDeadline) !== true) switchToSwTimer(apic);
+}
 
-  #cancelHvTimer(): void {
-    this.vcpu.kvm.ops.cancel_hv_timer?.(this.vcpu);
-    this.hvTimerInUse = false;
+function startHvTimer(apic: Lapic): boolean {
+  const { timer, vcpu } = apic;
+  const { ops } = vcpu.kvm;
+  if (ops.set_hv_timer === undefined) return false;
+  if (timer.pending || timer.tscDeadline === 0n || !ops.set_hv_timer(vcpu, timer.tscDeadline)) {
+    if (timer.hvTimerInUse) cancelHvTimer(apic);
+  } else {
+    timer.hvTimerInUse = true;
+    timer.handle.cancel();
   }
+  return timer.hvTimerInUse;
+}
 
-  #startSwDeadline(): void {
-    if (this.tscDeadline === 0n) return;
-    const now = this.vcpu.kvm.host.clock.now();
-    const left = this.tscDeadline - readL1Tsc(this.vcpu);
-    if (left <= 0n) {
-      this.#expire();
-      return;
-    }
-    // Rounded up: the interrupt may not come before the deadline.
-    const khz = BigInt(this.vcpu.arch.virtualTscKhz);
-    this.#arm(now + Number((left * 1_000_000n + khz - 1n) / khz));
-  }
+function cancelHvTimer({ timer, vcpu }: Lapic): void {
+  vcpu.kvm.ops.cancel_hv_timer?.(vcpu);
+  timer.hvTimerInUse = false;
+}
 
-  #arm(deadlineNs: number): void {
-    this.#deadline = deadlineNs;
-    this.#handle.arm(deadlineNs);
+function startSwDeadline(apic: Lapic): void {
+  const { timer, vcpu } = apic;
+  if (timer.tscDeadline === 0n) return;
+  const now = vcpu.kvm.host.clock.now();
+  const left = timer.tscDeadline - readL1Tsc(vcpu);
+  if (left <= 0n) {
+    expire(apic);
+    return;
   }
+  // Rounded up: the interrupt may not come before the deadline.
+  const khz = BigInt(vcpu.arch.virtualTscKhz);
+  arm(timer, now + Number((left * 1_000_000n + khz - 1n) / khz));
+}
 
-  #fire(): void {
-    this.#expire();
-    // From the old deadline on, so that a period does not drift.
-    if (this.isPeriodic && this.period > 0) this.#arm(this.#deadline + this.period);
-  }
+function arm(timer: LapicTimerState, deadlineNs: number): void {
+  timer.deadline = deadlineNs;
+  timer.handle.arm(deadlineNs);
+}
 
-  #expire(): void {
-    if (this.pending) return;
-    this.pending = true;
-    makeRequest(this.vcpu, REQUEST.PENDING_TIMER);
-  }
+/** apic_timer_fn: the host timer fired. */
+export function lapicTimerFired(apic: Lapic): void {
+  const { timer } = apic;
+  expire(apic);
+  // From the old deadline on, so that a period does not drift.
+  if (isPeriodic(timer) && timer.period > 0) arm(timer, timer.deadline + timer.period);
+}
+
+function expire({ timer, vcpu }: Lapic): void {
+  if (timer.pending) return;
+  timer.pending = true;
+  makeRequest(vcpu, REQUEST.PENDING_TIMER);
 }

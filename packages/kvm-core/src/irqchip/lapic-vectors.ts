@@ -1,160 +1,149 @@
 import { APIC_BASE } from "@tapvisor/x86-isa";
 import { REQUEST } from "../contract/index.js";
 import { makeRequest } from "../requests.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { Lapic } from "../state/vcpu-state.js";
 import {
-  APIC, APIC_PAGE_BYTES, DELIVERY, LVT_MASKED, MODE_MASK, SPIV_DIRECTED_EOI, SPIV_ENABLED,
+  APIC, DELIVERY, LVT_MASKED, MODE_MASK, SPIV_DIRECTED_EOI, SPIV_ENABLED, apicIsEnabledInHardware,
 } from "./lapic-registers.js"; // prettier-ignore
 
-/** The registers of a local APIC, and what they say of vectors: requested, in service, and of which priority. */
-export class LapicVectors {
-  /** Host physical page of the registers: the virtual-APIC page of hardware that virtualizes it. */
-  readonly page: number;
-  readonly regs: Uint32Array;
-  /** A hint: no IRR bit is set while it is false. */
-  protected irrPending = false;
-  protected highestIsr = -1;
+/** What the registers of a local APIC say of vectors: requested, in service, and of which priority (lapic.c). */
 
-  constructor(readonly vcpu: KvmVcpu) {
-    const { memory } = vcpu.kvm.host;
-    this.page = memory.allocatePage();
-    const bytes = memory.view(this.page, APIC_PAGE_BYTES);
-    this.regs = new Uint32Array(bytes.buffer, bytes.byteOffset, APIC_PAGE_BYTES / 4);
+/** kvm_lapic_get_reg: the register at an offset in the page. */
+export function register({ regs }: Lapic, offset: number): number {
+  return regs[offset >> 2] as number;
+}
+
+/** kvm_lapic_set_reg. */
+export function setRegister({ regs }: Lapic, offset: number, value: number): void {
+  regs[offset >> 2] = value;
+}
+
+/** kvm_apic_hw_enabled: by IA32_APIC_BASE. */
+export function hwEnabled({ vcpu }: Lapic): boolean {
+  return apicIsEnabledInHardware(vcpu.arch.apicBase);
+}
+
+/** kvm_apic_sw_enabled: by the spurious-interrupt vector register. */
+export function swEnabled(apic: Lapic): boolean {
+  return (register(apic, APIC.SPIV) & SPIV_ENABLED) !== 0;
+}
+
+/** apic_enabled: both ways. */
+export function isEnabled(apic: Lapic): boolean {
+  return swEnabled(apic) && hwEnabled(apic);
+}
+
+/** kvm_apic_accept_pic_intr: LINT0 is programmed for the PIC, or the APIC is out of the way. */
+export function acceptsPicInterrupt(apic: Lapic): boolean {
+  const entry = register(apic, APIC.LVT0);
+  return !hwEnabled(apic) || ((entry & LVT_MASKED) === 0 && (entry & MODE_MASK) === DELIVERY.EXTINT);
+}
+
+/** apic_x2apic_mode. */
+export function isX2apic({ vcpu }: Lapic): boolean {
+  return (vcpu.arch.apicBase & APIC_BASE.X2APIC_ENABLE) !== 0n;
+}
+
+/** kvm_apic_id, kvm_x2apic_id. */
+export function apicId(apic: Lapic): number {
+  const id = register(apic, APIC.ID);
+  return isX2apic(apic) ? id : id >>> 24;
+}
+
+// --- vectors and priorities
+
+/** find_highest_vector: the highest bit of a bitmap of 256, or -1. */
+export function highestVector({ regs }: Lapic, bitmap: number): number {
+  for (let i = 7; i >= 0; i--) {
+    const word = regs[(bitmap >> 2) + 4 * i] as number;
+    if (word !== 0) return 32 * i + 31 - Math.clz32(word);
   }
+  return -1;
+}
 
-  register(offset: number): number {
-    return this.regs[offset >> 2];
+function testVector({ regs }: Lapic, bitmap: number, vector: number): boolean {
+  return (((regs[(bitmap >> 2) + 4 * (vector >> 5)] as number) >>> (vector & 31)) & 1) === 1;
+}
+
+export function setVector({ regs }: Lapic, bitmap: number, vector: number, on: boolean): void {
+  const index = (bitmap >> 2) + 4 * (vector >> 5);
+  const bit = 1 << (vector & 31);
+  const word = regs[index] as number;
+  regs[index] = on ? word | bit : word & ~bit;
+}
+
+/** apic_find_highest_irr: the highest requested vector, or -1. */
+export function findHighestIrr(apic: Lapic): number {
+  const { vcpu } = apic;
+  if (vcpu.arch.apicvActive) vcpu.kvm.ops.sync_pir_to_irr(vcpu);
+  else if (!apic.irrPending) return -1;
+  return highestVector(apic, APIC.IRR);
+}
+
+/** apic_find_highest_isr. */
+export function findHighestIsr({ vcpu, highestIsr }: Lapic): number {
+  return vcpu.arch.apicvActive ? -1 : highestIsr;
+}
+
+/** SDM vol. 3, "Task and Processor Priorities". */
+export function updatePpr(apic: Lapic): void {
+  const old = register(apic, APIC.PROCPRI);
+  const tpr = register(apic, APIC.TASKPRI) & 0xff;
+  const isr = Math.max(findHighestIsr(apic), 0);
+  const ppr = (tpr & 0xf0) >= (isr & 0xf0) ? tpr : isr & 0xf0;
+  if (ppr === old) return;
+  setRegister(apic, APIC.PROCPRI, ppr);
+  if (ppr < old) makeRequest(apic.vcpu, REQUEST.EVENT);
+}
+
+export function setTpr(apic: Lapic, tpr: number): void {
+  setRegister(apic, APIC.TASKPRI, tpr);
+  updatePpr(apic);
+}
+
+/** kvm_lapic_set_tpr: CR8 is the class of the task priority. */
+export function setLapicCr8(apic: Lapic, cr8: number): void {
+  setTpr(apic, ((cr8 & 0xf) << 4) | (register(apic, APIC.TASKPRI) & 4));
+}
+
+/** kvm_lapic_get_cr8. */
+export function lapicCr8(apic: Lapic): number {
+  return (register(apic, APIC.TASKPRI) & 0xf0) >> 4;
+}
+
+/** kvm_apic_has_interrupt: the vector that the processor would take now, or -1. */
+export function apicHasInterrupt(apic: Lapic): number {
+  if (!apic.irrPending && !apic.vcpu.arch.apicvActive) return -1;
+  if (!isEnabled(apic)) return -1;
+  updatePpr(apic);
+  const irr = findHighestIrr(apic);
+  return irr !== -1 && (irr & 0xf0) > (register(apic, APIC.PROCPRI) & 0xf0) ? irr : -1;
+}
+
+/** kvm_get_apic_interrupt: from request to service. */
+export function acknowledgeApicInterrupt(apic: Lapic): number {
+  const { vcpu } = apic;
+  const vector = apicHasInterrupt(apic);
+  if (vector === -1) return -1;
+  setVector(apic, APIC.ISR, vector, true);
+  if (vcpu.arch.apicvActive) vcpu.kvm.ops.hwapic_isr_update(vcpu, vector);
+  else apic.highestIsr = vector;
+  updatePpr(apic);
+  setVector(apic, APIC.IRR, vector, false);
+  if (vcpu.arch.apicvActive) makeRequest(vcpu, REQUEST.EVENT);
+  else apic.irrPending = highestVector(apic, APIC.IRR) !== -1;
+  return vector;
+}
+
+/** apic_set_eoi: the highest vector in service is done. One that nothing is in service for is ignored. */
+export function setEoi(apic: Lapic): void {
+  const vector = findHighestIsr(apic);
+  if (vector === -1) return;
+  setVector(apic, APIC.ISR, vector, false);
+  apic.highestIsr = highestVector(apic, APIC.ISR);
+  updatePpr(apic);
+  if ((register(apic, APIC.SPIV) & SPIV_DIRECTED_EOI) === 0) {
+    apic.vcpu.vm.ioapic?.endOfInterrupt(vector, testVector(apic, APIC.TMR, vector));
   }
-
-  protected setRegister(offset: number, value: number): void {
-    this.regs[offset >> 2] = value;
-  }
-
-  get hwEnabled(): boolean {
-    return (this.vcpu.arch.apicBase & APIC_BASE.ENABLE) !== 0n;
-  }
-
-  get swEnabled(): boolean {
-    return (this.register(APIC.SPIV) & SPIV_ENABLED) !== 0;
-  }
-
-  get enabled(): boolean {
-    return this.swEnabled && this.hwEnabled;
-  }
-
-  /** kvm_apic_accept_pic_intr: LINT0 is programmed for the PIC, or the APIC is out of the way. */
-  get acceptsPicInterrupt(): boolean {
-    const entry = this.register(APIC.LVT0);
-    return !this.hwEnabled || ((entry & LVT_MASKED) === 0 && (entry & MODE_MASK) === DELIVERY.EXTINT);
-  }
-
-  get x2apic(): boolean {
-    return (this.vcpu.arch.apicBase & APIC_BASE.X2APIC_ENABLE) !== 0n;
-  }
-
-  get id(): number {
-    return this.x2apic ? this.register(APIC.ID) : this.register(APIC.ID) >>> 24;
-  }
-
-  // --- vectors and priorities
-
-  protected highest(bitmap: number): number {
-    for (let i = 7; i >= 0; i--) {
-      const word = this.regs[(bitmap >> 2) + 4 * i];
-      if (word !== 0) return 32 * i + 31 - Math.clz32(word);
-    }
-    return -1;
-  }
-
-  #test(bitmap: number, vector: number): boolean {
-    return ((this.regs[(bitmap >> 2) + 4 * (vector >> 5)] >>> (vector & 31)) & 1) === 1;
-  }
-
-  protected setVector(bitmap: number, vector: number, on: boolean): void {
-    const index = (bitmap >> 2) + 4 * (vector >> 5);
-    if (on) this.regs[index] |= 1 << (vector & 31);
-    else this.regs[index] &= ~(1 << (vector & 31));
-  }
-
-  /** Highest requested vector, or -1. */
-  findHighestIrr(): number {
-    if (this.vcpu.arch.apicvActive) this.vcpu.kvm.ops.sync_pir_to_irr(this.vcpu);
-    else if (!this.irrPending) return -1;
-    return this.highest(APIC.IRR);
-  }
-
-  protected findHighestIsr(): number {
-    return this.vcpu.arch.apicvActive ? -1 : this.highestIsr;
-  }
-
-  /** SDM vol. 3, "Task and Processor Priorities". */
-  protected updatePpr(): void {
-    const old = this.register(APIC.PROCPRI);
-    const tpr = this.register(APIC.TASKPRI) & 0xff;
-    const isr = Math.max(this.findHighestIsr(), 0);
-    const ppr = (tpr & 0xf0) >= (isr & 0xf0) ? tpr : isr & 0xf0;
-    if (ppr === old) return;
-    this.setRegister(APIC.PROCPRI, ppr);
-    if (ppr < old) makeRequest(this.vcpu, REQUEST.EVENT);
-  }
-
-  protected setTpr(tpr: number): void {
-    this.setRegister(APIC.TASKPRI, tpr);
-    this.updatePpr();
-  }
-
-  /** CR8 is the class of the task priority. */
-  setCr8(cr8: number): void {
-    this.setTpr(((cr8 & 0xf) << 4) | (this.register(APIC.TASKPRI) & 4));
-  }
-
-  getCr8(): number {
-    return (this.register(APIC.TASKPRI) & 0xf0) >> 4;
-  }
-
-  /** kvm_apic_has_interrupt: the vector that the processor would take now, or -1. */
-  hasInterrupt(): number {
-    if (!this.irrPending && !this.vcpu.arch.apicvActive) return -1;
-    if (!this.enabled) return -1;
-    this.updatePpr();
-    const irr = this.findHighestIrr();
-    return irr !== -1 && (irr & 0xf0) > (this.register(APIC.PROCPRI) & 0xf0) ? irr : -1;
-  }
-
-  /** kvm_get_apic_interrupt: from request to service. */
-  acknowledgeInterrupt(): number {
-    const vector = this.hasInterrupt();
-    if (vector === -1) return -1;
-    this.setVector(APIC.ISR, vector, true);
-    if (this.vcpu.arch.apicvActive) this.vcpu.kvm.ops.hwapic_isr_update(this.vcpu, vector);
-    else this.highestIsr = vector;
-    this.updatePpr();
-    this.setVector(APIC.IRR, vector, false);
-    if (this.vcpu.arch.apicvActive) makeRequest(this.vcpu, REQUEST.EVENT);
-    else this.irrPending = this.highest(APIC.IRR) !== -1;
-    return vector;
-  }
-
-  /** End of interrupt: the highest vector in service is done. One that nothing is in service for is ignored. */
-  setEoi(): void {
-    const vector = this.findHighestIsr();
-    if (vector === -1) return;
-    this.setVector(APIC.ISR, vector, false);
-    this.highestIsr = this.highest(APIC.ISR);
-    this.updatePpr();
-    this.#sendIoapicEoi(vector);
-    makeRequest(this.vcpu, REQUEST.EVENT);
-  }
-
-  /** kvm_apic_set_eoi_accelerated: hardware has done the APIC's part. */
-  setEoiAccelerated(vector: number): void {
-    this.#sendIoapicEoi(vector);
-    makeRequest(this.vcpu, REQUEST.EVENT);
-  }
-
-  #sendIoapicEoi(vector: number): void {
-    if ((this.register(APIC.SPIV) & SPIV_DIRECTED_EOI) === 0) {
-      this.vcpu.vm.ioapic?.endOfInterrupt(vector, this.#test(APIC.TMR, vector));
-    }
-  }
+  makeRequest(apic.vcpu, REQUEST.EVENT);
 }

@@ -1,10 +1,10 @@
 import { PAGE_SIZE, type PhysicalMemory } from "../contract/index.js";
-import type { KvmVm } from "../vm.js";
+import type { VmState } from "../state/vcpu-state.js";
 import { gfnOf } from "./slots.js";
 
 /** Call `step` for each part of a range that lies in one page; false as soon as one has no slot. */
 function eachPage(
-  vm: KvmVm,
+  vm: VmState,
   address: number,
   length: number,
   write: boolean,
@@ -24,7 +24,7 @@ function eachPage(
 }
 
 /** kvm_read_guest: false where a byte of the range has no slot. */
-export function readGuest(vm: KvmVm, address: number, into: Uint8Array): boolean {
+export function readGuest(vm: VmState, address: number, into: Uint8Array): boolean {
   const { memory } = vm.kvm.host;
   return eachPage(vm, address, into.length, false, (host, offset, bytes) => {
     into.set(memory.view(host, bytes), offset);
@@ -32,7 +32,7 @@ export function readGuest(vm: KvmVm, address: number, into: Uint8Array): boolean
 }
 
 /** kvm_write_guest: marks the pages dirty. False where a byte has no slot, or a read-only one. */
-export function writeGuest(vm: KvmVm, address: number, data: Uint8Array): boolean {
+export function writeGuest(vm: VmState, address: number, data: Uint8Array): boolean {
   const { memory } = vm.kvm.host;
   return eachPage(vm, address, data.length, true, (host, offset, bytes) => {
     writeHost(memory, host, data.subarray(offset, offset + bytes));
@@ -45,6 +45,6 @@ function writeHost(memory: PhysicalMemory, host: number, data: Uint8Array): void
 }
 
 /** kvm_clear_guest_page. */
-export function clearGuestPage(vm: KvmVm, gfn: number): boolean {
+export function clearGuestPage(vm: VmState, gfn: number): boolean {
   return writeGuest(vm, gfn * PAGE_SIZE, new Uint8Array(PAGE_SIZE));
 }

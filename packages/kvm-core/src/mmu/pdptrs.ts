@@ -1,19 +1,19 @@
 import { REG } from "../contract/index.js";
 import { readGuest } from "../memory/guest.js";
 import { isLongMode, isPae, readCr3 } from "../registers/control.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 
 /** Low reserved bits of a PDPTE under PAE paging: 8:5 and 2:1 (SDM vol. 3, "PDPTE Registers"). */
 const RESERVED_LOW = 0x1e6n;
 
-function readPdptes(vcpu: KvmVcpu, cr3: bigint): BigUint64Array | undefined {
+function readPdptes(vcpu: VcpuState, cr3: bigint): BigUint64Array | undefined {
   const bytes = new Uint8Array(32);
   if (!readGuest(vcpu.vm, Number(cr3 & 0xffffffe0n), bytes)) return undefined;
   return new BigUint64Array(bytes.buffer);
 }
 
 /** load_pdptrs: false, with nothing loaded, when a present entry has a reserved bit set. */
-export function loadPdptrs(vcpu: KvmVcpu, cr3: bigint): boolean {
+export function loadPdptrs(vcpu: VcpuState, cr3: bigint): boolean {
   const { arch } = vcpu;
   const entries = readPdptes(vcpu, cr3);
   if (entries === undefined) return false;
@@ -28,7 +28,7 @@ export function loadPdptrs(vcpu: KvmVcpu, cr3: bigint): boolean {
 }
 
 /** pdptrs_changed: does memory hold other PDPTEs than the vCPU? */
-export function pdptrsChanged(vcpu: KvmVcpu): boolean {
+export function pdptrsChanged(vcpu: VcpuState): boolean {
   const { arch } = vcpu;
   if (isLongMode(vcpu) || !isPae(vcpu)) return false;
   if ((arch.regsAvail & (1 << REG.PDPTR)) === 0) return true;
@@ -37,7 +37,7 @@ export function pdptrsChanged(vcpu: KvmVcpu): boolean {
 }
 
 /** kvm_pdptr_read. */
-export function pdptrRead(vcpu: KvmVcpu, index: number): bigint {
+export function pdptrRead(vcpu: VcpuState, index: number): bigint {
   if ((vcpu.arch.regsAvail & (1 << REG.PDPTR)) === 0) vcpu.kvm.ops.cache_reg(vcpu, REG.PDPTR);
   return vcpu.arch.mmu.pdptrs[index];
 }

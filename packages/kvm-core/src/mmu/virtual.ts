@@ -1,14 +1,14 @@
 import { PAGE_SIZE } from "../contract/index.js";
 import { injectPageFault } from "../events/exceptions.js";
 import { readGuest } from "../memory/guest.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { isFault, translate } from "./walk.js";
 
 /**
  * kvm_read_guest_virt at the guest's privilege level. False, with the #PF that the guest is to get queued, where a page
  * cannot be read.
  */
-export function readGuestVirt(vcpu: KvmVcpu, linear: bigint, into: Uint8Array): boolean {
+export function readGuestVirt(vcpu: VcpuState, linear: bigint, into: Uint8Array): boolean {
   const access = { write: false, user: vcpu.kvm.ops.get_cpl(vcpu) === 3, fetch: false, implicit: false };
   for (let done = 0; done < into.length;) {
     const at = linear + BigInt(done);

@@ -1,8 +1,8 @@
 import { CPUID, CR0, CR4, EFER, GuestException, PAGE_FAULT, RFLAGS, VECTOR } from "@tapvisor/x86-isa";
-import { cpuidHas } from "../cpuid/entries.js";
+import { cpuidHas } from "../cpuid/features.js";
 import { gfnOf } from "../memory/slots.js";
 import { isLongMode, isPae, isPaging, readCr0, readCr3, readCr4 } from "../registers/control.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { pdptrRead } from "./pdptrs.js";
 
 /** Bits of the low word of a guest paging-structure entry, and of the high word (SDM vol. 3, "Paging"). */
@@ -45,7 +45,7 @@ const visited = {
   low: new Uint32Array(MAX_LEVELS),
 };
 
-function fault(vcpu: KvmVcpu, access: GuestAccess, extra: number): TranslationFault {
+function fault(vcpu: VcpuState, access: GuestAccess, extra: number): TranslationFault {
   let errorCode = extra;
   if (access.write) errorCode |= PAGE_FAULT.W;
   if (access.user) errorCode |= PAGE_FAULT.U;
@@ -55,7 +55,7 @@ function fault(vcpu: KvmVcpu, access: GuestAccess, extra: number): TranslationFa
 }
 
 /** Bits of the high word that must be 0 in an entry of 8 bytes. */
-function reservedHigh(vcpu: KvmVcpu, levels: number): number {
+function reservedHigh(vcpu: VcpuState, levels: number): number {
   const width = Math.max(vcpu.arch.maxPhysAddrBits, 32);
   let reserved = HIGH.ADDRESS & ~(2 ** (width - 32) - 1);
   if ((vcpu.arch.efer & EFER.NXE) === 0n) reserved |= HIGH.NX;
@@ -65,7 +65,7 @@ function reservedHigh(vcpu: KvmVcpu, levels: number): number {
 }
 
 /** Bits of the low word that must be 0 in an entry of 8 bytes. */
-function reservedLow(vcpu: KvmVcpu, level: number, low: number): number {
+function reservedLow(vcpu: VcpuState, level: number, low: number): number {
   if ((low & PTE.PS) === 0 || level === 1) return 0;
   if (level === 4) return PTE.PS;
   if (level === 2) return 0x1fe000;
@@ -74,7 +74,7 @@ function reservedLow(vcpu: KvmVcpu, level: number, low: number): number {
 
 /** permission_fault: do the rights of the whole walk forbid the access? The result is the bits of the error code. */
 function permissionFault(
-  vcpu: KvmVcpu,
+  vcpu: VcpuState,
   access: GuestAccess,
   writable: boolean,
   user: boolean,
@@ -126,7 +126,7 @@ const addressIn = (low: number, high: number): number => (high & HIGH.ADDRESS) *
  * processor does.
  */
 export function translate(
-  vcpu: KvmVcpu,
+  vcpu: VcpuState,
   linear: bigint,
   access: GuestAccess,
   setBits = true,
@@ -196,7 +196,7 @@ function pageAddress(entry: number, entryHigh: number, level: number, bytes: 4 |
 }
 
 /** Set the accessed bits of the entries that were visited, the last of them the leaf, and its dirty bit for a write. */
-function setAccessed(vcpu: KvmVcpu, leaf: number, write: boolean): void {
+function setAccessed(vcpu: VcpuState, leaf: number, write: boolean): void {
   for (let step = 0; step <= leaf; step++) {
     const entry = visited.low[step];
     const updated = (entry | PTE.A | (write && step === leaf ? PTE.D : 0)) >>> 0;
@@ -207,7 +207,7 @@ function setAccessed(vcpu: KvmVcpu, leaf: number, write: boolean): void {
 }
 
 /** Translate, or raise the #PF that the access meets. */
-export function translateOrFault(vcpu: KvmVcpu, linear: bigint, access: GuestAccess): number {
+export function translateOrFault(vcpu: VcpuState, linear: bigint, access: GuestAccess): number {
   const result = translate(vcpu, linear, access);
   if (isFault(result)) throw new GuestException(VECTOR.PF, result.errorCode, linear);
   return result.address;

@@ -1,9 +1,10 @@
 import { APIC_BASE, CPUID, EFER, MSR } from "@tapvisor/x86-isa";
 import type { MsrAccess } from "../contract/index.js";
-import { cpuidHas } from "../cpuid/entries.js";
+import { cpuidHas } from "../cpuid/features.js";
+import { setLapicBase } from "../irqchip/lapic-state.js";
 import { mmuResetContext } from "../mmu/context.js";
 import { isPaging } from "../registers/control.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 
 /** True for an address whose bits 63:47 are not all equal (SDM vol. 1, "Canonical Addressing"). */
 export function isNonCanonical(address: bigint): boolean {
@@ -11,7 +12,7 @@ export function isNonCanonical(address: bigint): boolean {
 }
 
 /** kvm_set_msr: the checks that hold for every backend, then the op. True = refused. */
-export function setMsr(vcpu: KvmVcpu, msr: MsrAccess): boolean {
+export function setMsr(vcpu: VcpuState, msr: MsrAccess): boolean {
   switch (msr.index) {
     case MSR.IA32_FS_BASE:
     case MSR.IA32_GS_BASE:
@@ -31,12 +32,12 @@ export function setMsr(vcpu: KvmVcpu, msr: MsrAccess): boolean {
 }
 
 /** kvm_get_msr: true = refused. */
-export function getMsr(vcpu: KvmVcpu, msr: MsrAccess): boolean {
+export function getMsr(vcpu: VcpuState, msr: MsrAccess): boolean {
   return vcpu.kvm.ops.get_msr(vcpu, msr);
 }
 
 /** kvm_valid_efer: no reserved bit, and no bit of a feature that CPUID does not show. */
-export function validEfer(vcpu: KvmVcpu, efer: bigint): boolean {
+export function validEfer(vcpu: VcpuState, efer: bigint): boolean {
   if ((efer & vcpu.kvm.eferReservedBits) !== 0n) return false;
   if ((efer & EFER.FFXSR) !== 0n && !cpuidHas(vcpu, CPUID.FXSR_OPT)) return false;
   if ((efer & EFER.SVME) !== 0n && !cpuidHas(vcpu, CPUID.SVM)) return false;
@@ -44,7 +45,7 @@ export function validEfer(vcpu: KvmVcpu, efer: bigint): boolean {
 }
 
 /** A write to IA32_EFER by the guest or user space: true = refused. LMA is the processor's to change. */
-export function writeEfer(vcpu: KvmVcpu, value: bigint): boolean {
+export function writeEfer(vcpu: VcpuState, value: bigint): boolean {
   const { arch } = vcpu;
   const old = arch.efer;
   if (!validEfer(vcpu, value)) return true;
@@ -58,7 +59,7 @@ export function writeEfer(vcpu: KvmVcpu, value: bigint): boolean {
 const MODE = APIC_BASE.ENABLE | APIC_BASE.X2APIC_ENABLE;
 
 /** kvm_set_apic_base: the transitions of SDM vol. 3, "x2APIC State Transitions". True = refused. */
-export function setApicBase(vcpu: KvmVcpu, msr: MsrAccess): boolean {
+export function setApicBase(vcpu: VcpuState, msr: MsrAccess): boolean {
   const { arch } = vcpu;
   const before = arch.apicBase & MODE;
   const after = msr.data & MODE;
@@ -75,7 +76,7 @@ export function setApicBase(vcpu: KvmVcpu, msr: MsrAccess): boolean {
 }
 
 /** kvm_lapic_set_base; without an irqchip the MSR is just kept. */
-export function setApicBaseOnly(vcpu: KvmVcpu, value: bigint): void {
-  if (vcpu.lapic) vcpu.lapic.setBase(value);
+export function setApicBaseOnly(vcpu: VcpuState, value: bigint): void {
+  if (vcpu.lapic) setLapicBase(vcpu.lapic, value);
   else vcpu.arch.apicBase = value | APIC_BASE.BSP;
 }

@@ -1,7 +1,9 @@
 import { MSR } from "@tapvisor/x86-isa";
 import type { MsrAccess } from "../contract/index.js";
+import { readX2apicMsr, writeX2apicMsr } from "../irqchip/lapic.js";
+import { setTscDeadline, tscDeadlineOf } from "../irqchip/lapic-timer.js";
 import { readL1Tsc, writeTsc, writeTscAdjust } from "../time/tsc.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { setApicBase, writeEfer } from "./access.js";
 import { getMachineCheckMsr, isMachineCheckMsr, setMachineCheckMsr } from "./machine-check.js";
 import { getMtrr, setMtrr } from "./mtrr.js";
@@ -66,7 +68,7 @@ function isLegacyPerformanceMsr(msr: number): boolean {
 const isMtrrRange = (msr: number): boolean => msr >= 0x200 && msr <= 0x2ff;
 
 /** What a read found: undefined means no such register. */
-function read(vcpu: KvmVcpu, msr: MsrAccess): bigint | undefined {
+function read(vcpu: VcpuState, msr: MsrAccess): bigint | undefined {
   const { arch, lapic } = vcpu;
   const { index } = msr;
   switch (index) {
@@ -77,7 +79,7 @@ function read(vcpu: KvmVcpu, msr: MsrAccess): bigint | undefined {
     case MSR.IA32_APIC_BASE:
       return arch.apicBase;
     case MSR.IA32_TSC_DEADLINE:
-      return lapic?.timer.isTscDeadline ? lapic.timer.tscDeadline : 0n;
+      return lapic ? tscDeadlineOf(lapic) : 0n;
     case MSR.IA32_TSC_ADJUST:
       return arch.tscAdjust;
     case MSR.IA32_MISC_ENABLE:
@@ -90,7 +92,7 @@ function read(vcpu: KvmVcpu, msr: MsrAccess): bigint | undefined {
   }
   if (isMtrrRange(index)) return getMtrr(vcpu, index);
   if (index >= MSR.IA32_X2APIC_BASE && index <= X2APIC_END) {
-    return lapic?.readX2apicMsr((index - MSR.IA32_X2APIC_BASE) << 4);
+    return lapic && readX2apicMsr(lapic, (index - MSR.IA32_X2APIC_BASE) << 4);
   }
   if (isMachineCheckMsr(index)) return getMachineCheckMsr(vcpu, index);
   const constant = CONSTANT.get(index);
@@ -103,7 +105,7 @@ function read(vcpu: KvmVcpu, msr: MsrAccess): bigint | undefined {
 }
 
 /** kvm_get_msr_common: true = refused. */
-export function getMsrCommon(vcpu: KvmVcpu, msr: MsrAccess): boolean {
+export function getMsrCommon(vcpu: VcpuState, msr: MsrAccess): boolean {
   const data = read(vcpu, msr);
   if (data === undefined) return true;
   msr.data = data;
@@ -111,7 +113,7 @@ export function getMsrCommon(vcpu: KvmVcpu, msr: MsrAccess): boolean {
 }
 
 /** kvm_set_msr_common: true = refused. */
-export function setMsrCommon(vcpu: KvmVcpu, msr: MsrAccess): boolean {
+export function setMsrCommon(vcpu: VcpuState, msr: MsrAccess): boolean {
   const { arch, lapic } = vcpu;
   const { index, data } = msr;
   switch (index) {
@@ -123,7 +125,7 @@ export function setMsrCommon(vcpu: KvmVcpu, msr: MsrAccess): boolean {
     case MSR.IA32_APIC_BASE:
       return setApicBase(vcpu, msr);
     case MSR.IA32_TSC_DEADLINE:
-      if (lapic?.timer.isTscDeadline) lapic.timer.setTscDeadline(data);
+      if (lapic) setTscDeadline(lapic, data);
       return false;
     case MSR.IA32_TSC_ADJUST:
       writeTscAdjust(vcpu, msr);
@@ -145,7 +147,7 @@ export function setMsrCommon(vcpu: KvmVcpu, msr: MsrAccess): boolean {
   }
   if (isMtrrRange(index)) return setMtrr(vcpu, index, data);
   if (index >= MSR.IA32_X2APIC_BASE && index <= X2APIC_END) {
-    return lapic === undefined || lapic.writeX2apicMsr((index - MSR.IA32_X2APIC_BASE) << 4, data);
+    return lapic === undefined || writeX2apicMsr(lapic, (index - MSR.IA32_X2APIC_BASE) << 4, data);
   }
   if (isMachineCheckMsr(index)) return setMachineCheckMsr(vcpu, msr);
   if (WRITE_IGNORED.has(index)) return false;

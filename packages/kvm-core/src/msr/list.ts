@@ -1,6 +1,6 @@
 import { MSR } from "@tapvisor/x86-isa";
 import { isHostGeneralProtection } from "../contract/index.js";
-import type { Kvm } from "../kvm.js";
+import type { KvmState } from "../state/kvm-state.js";
 
 /** Registers that user space saves if the host has them. */
 const TO_SAVE: readonly number[] = [
@@ -15,7 +15,7 @@ const EMULATED: readonly number[] = [
   MSR.IA32_SMBASE,
 ]; // prettier-ignore
 
-function hostHas(kvm: Kvm, msr: number): boolean {
+function hostHas(kvm: KvmState, msr: number): boolean {
   try {
     kvm.host.scheduler.current().rdmsr(msr);
     return true;
@@ -26,7 +26,7 @@ function hostHas(kvm: Kvm, msr: number): boolean {
 }
 
 /** KVM_GET_MSR_INDEX_LIST: kvm_init_msr_list, once, after hardware_setup. */
-export function msrIndexList(kvm: Kvm): readonly number[] {
+export function msrIndexList(kvm: KvmState): readonly number[] {
   const { ops } = kvm;
   const saved = TO_SAVE.filter((msr) => {
     if (msr === MSR.IA32_BNDCFGS && !ops.mpx_supported()) return false;

@@ -1,16 +1,15 @@
 import { MSR } from "@tapvisor/x86-isa";
 import { KvmError, type MsrAccess } from "../contract/index.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
+import { MCE_BANKS } from "./machine-check-banks.js";
 
-/** KVM_MAX_MCE_BANKS. */
-export const MCE_BANKS = 32;
 const MCG_CTL_P = 1n << 8n;
 const MCG_SER_P = 1n << 24n;
 const MCG_LMCE_P = 1n << 27n;
 const SUPPORTED_CAP = MCG_CTL_P | MCG_SER_P | MCG_LMCE_P;
 const ALL_ONES = (1n << 64n) - 1n;
 
-const bankEnd = (vcpu: KvmVcpu): number => MSR.IA32_MC0_CTL + 4 * Number(vcpu.arch.mcgCap & 0xffn);
+const bankEnd = (vcpu: VcpuState): number => MSR.IA32_MC0_CTL + 4 * Number(vcpu.arch.mcgCap & 0xffn);
 
 /** Registers of the machine-check architecture (SDM vol. 3, "Machine-Check Architecture"). */
 export function isMachineCheckMsr(msr: number): boolean {
@@ -25,7 +24,7 @@ export function isMachineCheckMsr(msr: number): boolean {
 }
 
 /** get_msr_mce: the value, or undefined for #GP. */
-export function getMachineCheckMsr(vcpu: KvmVcpu, msr: number): bigint | undefined {
+export function getMachineCheckMsr(vcpu: VcpuState, msr: number): bigint | undefined {
   const { arch } = vcpu;
   switch (msr) {
     case MSR.IA32_P5_MC_ADDR:
@@ -43,7 +42,7 @@ export function getMachineCheckMsr(vcpu: KvmVcpu, msr: number): bigint | undefin
 }
 
 /** set_msr_mce: true = refused. */
-export function setMachineCheckMsr(vcpu: KvmVcpu, { index: msr, data, hostInitiated }: MsrAccess): boolean {
+export function setMachineCheckMsr(vcpu: VcpuState, { index: msr, data, hostInitiated }: MsrAccess): boolean {
   const { arch } = vcpu;
   switch (msr) {
     case MSR.IA32_P5_MC_ADDR:
@@ -71,7 +70,7 @@ export function setMachineCheckMsr(vcpu: KvmVcpu, { index: msr, data, hostInitia
 }
 
 /** KVM_X86_SETUP_MCE: the number of banks and the capabilities. */
-export function setupMce(vcpu: KvmVcpu, mcgCap: bigint): void {
+export function setupMce(vcpu: VcpuState, mcgCap: bigint): void {
   const banks = Number(mcgCap & 0xffn);
   if (banks === 0 || banks > MCE_BANKS) {
     throw new KvmError("EINVAL", "KVM_X86_SETUP_MCE", `mcgCap names ${banks} banks: 1 to ${MCE_BANKS}`);

@@ -1,5 +1,5 @@
 import { MEMORY_TYPE, MSR } from "@tapvisor/x86-isa";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 
 /** KVM_NR_VAR_MTRR: variable ranges, each a base and a mask. */
 const VARIABLE_RANGES = 8;
@@ -34,7 +34,7 @@ const bytesOf = (value: bigint): number[] =>
 const isVariable = (msr: number): boolean => msr >= MSR.IA32_MTRR_PHYSBASE0 && msr < VARIABLE_END;
 
 /** kvm_mtrr_valid: may the MSR take this value? IA32_PAT is checked by the same rules. */
-export function mtrrValid(vcpu: KvmVcpu, msr: number, data: bigint): boolean {
+export function mtrrValid(vcpu: VcpuState, msr: number, data: bigint): boolean {
   if (msr === MSR.IA32_PAT) return bytesOf(data).every(isPatType);
   if (msr === MSR.IA32_MTRR_DEF_TYPE) return (data & ~0xcffn) === 0n && isMtrrType(Number(data & 0xffn));
   if (FIXED_MSRS.has(msr)) return bytesOf(data).every(isMtrrType);
@@ -44,7 +44,7 @@ export function mtrrValid(vcpu: KvmVcpu, msr: number, data: bigint): boolean {
 }
 
 /** kvm_mtrr_set_msr: true = refused. */
-export function setMtrr(vcpu: KvmVcpu, msr: number, data: bigint): boolean {
+export function setMtrr(vcpu: VcpuState, msr: number, data: bigint): boolean {
   if (!mtrrValid(vcpu, msr, data)) return true;
   if (msr === MSR.IA32_PAT) vcpu.arch.pat = data;
   else vcpu.arch.mtrrs.set(msr, data);
@@ -52,7 +52,7 @@ export function setMtrr(vcpu: KvmVcpu, msr: number, data: bigint): boolean {
 }
 
 /** kvm_mtrr_get_msr: the value, or undefined where there is no such register. */
-export function getMtrr(vcpu: KvmVcpu, msr: number): bigint | undefined {
+export function getMtrr(vcpu: VcpuState, msr: number): bigint | undefined {
   if (msr === MSR.IA32_MTRRCAP) return MTRRCAP;
   if (msr === MSR.IA32_PAT) return vcpu.arch.pat;
   if (msr !== MSR.IA32_MTRR_DEF_TYPE && !FIXED_MSRS.has(msr) && !isVariable(msr)) return undefined;
@@ -60,7 +60,7 @@ export function getMtrr(vcpu: KvmVcpu, msr: number): bigint | undefined {
 }
 
 /** kvm_mtrr_check_gfn_range_consistency: do the MTRRs give one memory type to all of an aligned range of frames? */
-export function mtrrConsistent(vcpu: KvmVcpu, gfn: number, frames: number): boolean {
+export function mtrrConsistent(vcpu: VcpuState, gfn: number, frames: number): boolean {
   const { mtrrs } = vcpu.arch;
   const defType = mtrrs.get(MSR.IA32_MTRR_DEF_TYPE) ?? 0n;
   if ((defType & DEF_TYPE_ENABLE) === 0n) return true;
@@ -78,7 +78,7 @@ export function mtrrConsistent(vcpu: KvmVcpu, gfn: number, frames: number): bool
 }
 
 /** kvm_mtrr_get_guest_memory_type (SDM vol. 3, "MTRR Precedences"). */
-export function guestMemoryType(vcpu: KvmVcpu, gfn: number): number {
+export function guestMemoryType(vcpu: VcpuState, gfn: number): number {
   const { mtrrs, maxPhysAddrBits } = vcpu.arch;
   const defType = mtrrs.get(MSR.IA32_MTRR_DEF_TYPE) ?? 0n;
   // Without any MTRR written the firmware has not run: write-back, as KVM assumes then too.

@@ -1,5 +1,4 @@
-import { isHostGeneralProtection, type LogicalProcessor } from "../contract/index.js";
-import type { Kvm } from "../kvm.js";
+import { type Host, isHostGeneralProtection, type LogicalProcessor } from "../contract/index.js";
 
 /** Whose guests' values a processor has. */
 const owners = new WeakMap<LogicalProcessor, SharedMsrs>();
@@ -15,7 +14,7 @@ export class SharedMsrs {
   readonly #host: bigint[][] = [];
   readonly #current: bigint[][] = [];
 
-  constructor(readonly kvm: Kvm) {}
+  constructor(private readonly host: Host) {}
 
   /** kvm_define_shared_msr. */
   define(slot: number, msr: number): void {
@@ -24,7 +23,7 @@ export class SharedMsrs {
 
   /** kvm_shared_msr_cpu_online: remember the host's values. */
   cpuOnline(cpu: number): void {
-    const processor = this.kvm.host.processors[cpu];
+    const processor = this.host.processors[cpu];
     this.#own(processor);
     const values = this.#msrs.map((msr) => processor.rdmsr(msr));
     this.#host[cpu] = values;
@@ -33,7 +32,7 @@ export class SharedMsrs {
 
   /** kvm_set_shared_msr on the current processor: true = the processor refused the value. */
   set(slot: number, value: bigint, mask: bigint): boolean {
-    const processor = this.kvm.host.scheduler.current();
+    const processor = this.host.scheduler.current();
     this.#own(processor);
     const current = this.#current[processor.id];
     if (((value ^ current[slot]) & mask) === 0n) return false;
@@ -60,7 +59,7 @@ export class SharedMsrs {
     const current = this.#current[cpu];
     if (current === undefined) return;
     const host = this.#host[cpu];
-    const processor = this.kvm.host.processors[cpu];
+    const processor = this.host.processors[cpu];
     for (let slot = 0; slot < current.length; slot++) {
       if (current[slot] === host[slot]) continue;
       processor.wrmsr(this.#msrs[slot], host[slot]);

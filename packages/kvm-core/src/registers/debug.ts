@@ -1,27 +1,27 @@
 import { CPUID, CR4, DR6_FIXED_1, DR6_VOLATILE, DR7_FIXED_1, DR7_VOLATILE, VECTOR, DR6 } from "@tapvisor/x86-isa";
 import { DEBUGREG, GUESTDBG } from "../contract/index.js";
-import { cpuidHas } from "../cpuid/entries.js";
+import { cpuidHas } from "../cpuid/features.js";
 import { injectGp, queueException } from "../events/exceptions.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { readCr4 } from "./control.js";
 
 /** L0-L3 and G0-G3: a breakpoint is on. */
 const DR7_BREAKPOINTS_ENABLED = 0xffn;
 const HIGH_WORD = 0xffffffff_00000000n;
 
-const debuggerOwnsBreakpoints = (vcpu: KvmVcpu): boolean => (vcpu.arch.guestDebug & GUESTDBG.USE_HW_BP) !== 0;
+const debuggerOwnsBreakpoints = (vcpu: VcpuState): boolean => (vcpu.arch.guestDebug & GUESTDBG.USE_HW_BP) !== 0;
 
-export function updateDr0123(vcpu: KvmVcpu): void {
+export function updateDr0123(vcpu: VcpuState): void {
   if (debuggerOwnsBreakpoints(vcpu)) return;
   vcpu.arch.effDb.set(vcpu.arch.db);
   vcpu.arch.switchDbRegs |= DEBUGREG.RELOAD;
 }
 
-export function updateDr6(vcpu: KvmVcpu): void {
+export function updateDr6(vcpu: VcpuState): void {
   if (!debuggerOwnsBreakpoints(vcpu)) vcpu.kvm.ops.set_dr6(vcpu, vcpu.arch.dr6);
 }
 
-export function updateDr7(vcpu: KvmVcpu): void {
+export function updateDr7(vcpu: VcpuState): void {
   const { arch } = vcpu;
   const dr7 = debuggerOwnsBreakpoints(vcpu) ? arch.guestDebugDr7 : arch.dr7;
   vcpu.kvm.ops.set_dr7(vcpu, dr7);
@@ -30,12 +30,12 @@ export function updateDr7(vcpu: KvmVcpu): void {
 }
 
 /** Bits of DR6 that read as 1: RTM as long as the guest has no RTM. */
-function dr6Fixed(vcpu: KvmVcpu): bigint {
+function dr6Fixed(vcpu: VcpuState): bigint {
   return cpuidHas(vcpu, CPUID.RTM) ? DR6_FIXED_1 & ~DR6.RTM : DR6_FIXED_1;
 }
 
 /** __kvm_set_dr: true = refused. 4 and 5 are 6 and 7 under their old names. */
-export function setDrOnly(vcpu: KvmVcpu, dr: number, value: bigint): boolean {
+export function setDrOnly(vcpu: VcpuState, dr: number, value: bigint): boolean {
   const { arch } = vcpu;
   if (dr < 4) {
     arch.db[dr] = value;
@@ -54,13 +54,13 @@ export function setDrOnly(vcpu: KvmVcpu, dr: number, value: bigint): boolean {
 }
 
 /** kvm_set_dr: true = refused, and #GP(0) is queued. */
-export function setDr(vcpu: KvmVcpu, dr: number, value: bigint): boolean {
+export function setDr(vcpu: VcpuState, dr: number, value: bigint): boolean {
   const refused = setDrOnly(vcpu, dr, value);
   if (refused) injectGp(vcpu, 0);
   return refused;
 }
 
-export function getDr(vcpu: KvmVcpu, dr: number): bigint {
+export function getDr(vcpu: VcpuState, dr: number): bigint {
   const { arch } = vcpu;
   if (dr < 4) return arch.db[dr];
   if (dr === 4 || dr === 6) return debuggerOwnsBreakpoints(vcpu) ? arch.dr6 : vcpu.kvm.ops.get_dr6(vcpu);
@@ -68,7 +68,7 @@ export function getDr(vcpu: KvmVcpu, dr: number): bigint {
 }
 
 /** kvm_require_dr: DR4 and DR5 are #UD with CR4.DE. */
-export function requireDr(vcpu: KvmVcpu, dr: number): boolean {
+export function requireDr(vcpu: VcpuState, dr: number): boolean {
   if ((dr !== 4 && dr !== 5) || readCr4(vcpu, CR4.DE) === 0n) return true;
   queueException(vcpu, VECTOR.UD);
   return false;

@@ -2,7 +2,7 @@ import { FCW_RESET, FX_IMAGE, FX_IMAGE_BYTES, MXCSR_MASK, MXCSR_RESET, XCR0 } fr
 import { KvmError, type LogicalProcessor, REQUEST } from "../contract/index.js";
 import { supportedXcr0 } from "../cpuid/xstate.js";
 import { makeRequest } from "../requests.js";
-import type { KvmVcpu } from "../vcpu.js";
+import { processorOf, type VcpuState } from "../state/vcpu-state.js";
 
 /** Exits without an FPU use after which the guest loses it again, with lazy FPU switching. */
 const LAZY_FPU_EXITS = 5;
@@ -11,14 +11,14 @@ const LAZY_FPU_EXITS = 5;
  * Whose guest's FPU state is in a processor's registers. As in Linux (fpregs_owner_ctx) it stays there when the vCPU
  * leaves the processor, until another one's is loaded or somebody asks for the image; and the host's meanwhile waits.
  */
-const owners = new WeakMap<LogicalProcessor, { vcpu: KvmVcpu; readonly host: Uint8Array }>();
+const owners = new WeakMap<LogicalProcessor, { vcpu: VcpuState; readonly host: Uint8Array }>();
 
 /** kvm_load_guest_fpu. */
-export function loadGuestFpu(vcpu: KvmVcpu): void {
+export function loadGuestFpu(vcpu: VcpuState): void {
   const { arch } = vcpu;
   if (arch.guestFpuLoaded) return;
   arch.guestFpuLoaded = true;
-  const processor = vcpu.processor();
+  const processor = processorOf(vcpu);
   if (vcpu.fpuProcessor === processor) return;
   storeGuestFpu(vcpu);
   const owner = owners.get(processor);
@@ -36,7 +36,7 @@ export function loadGuestFpu(vcpu: KvmVcpu): void {
 }
 
 /** Have the guest's FPU state in `arch.guestFpu`, and the host's in the processor again. */
-export function storeGuestFpu(vcpu: KvmVcpu): void {
+export function storeGuestFpu(vcpu: VcpuState): void {
   const { fpuProcessor: processor } = vcpu;
   if (processor === undefined) return;
   processor.saveFpu(vcpu.arch.guestFpu);
@@ -48,7 +48,7 @@ export function storeGuestFpu(vcpu: KvmVcpu): void {
 }
 
 /** kvm_put_guest_fpu. */
-export function putGuestFpu(vcpu: KvmVcpu): void {
+export function putGuestFpu(vcpu: VcpuState): void {
   const { arch } = vcpu;
   if (!arch.guestFpuLoaded) {
     vcpu.fpuCounter = 0;
@@ -81,13 +81,13 @@ function initX87Image(image: Uint8Array): void {
 }
 
 /** KVM_GET_FPU. */
-export function getFpu(vcpu: KvmVcpu): Uint8Array {
+export function getFpu(vcpu: VcpuState): Uint8Array {
   storeGuestFpu(vcpu);
   return vcpu.arch.guestFpu.slice(0, FX_IMAGE_BYTES);
 }
 
 /** KVM_SET_FPU. */
-export function setFpu(vcpu: KvmVcpu, image: Uint8Array): void {
+export function setFpu(vcpu: VcpuState, image: Uint8Array): void {
   if (image.length !== FX_IMAGE_BYTES) {
     throw new KvmError("EINVAL", "KVM_SET_FPU", `${image.length} bytes: an FXSAVE image has ${FX_IMAGE_BYTES}`);
   }
@@ -96,7 +96,7 @@ export function setFpu(vcpu: KvmVcpu, image: Uint8Array): void {
 }
 
 /** KVM_GET_XSAVE. Both components are always said to be in use, which XSAVE may say of any. */
-export function getXsave(vcpu: KvmVcpu): Uint8Array {
+export function getXsave(vcpu: VcpuState): Uint8Array {
   storeGuestFpu(vcpu);
   const area = new Uint8Array(XSAVE_BYTES);
   area.set(vcpu.arch.guestFpu.subarray(0, FX_IMAGE_BYTES));
@@ -105,7 +105,7 @@ export function getXsave(vcpu: KvmVcpu): Uint8Array {
 }
 
 /** KVM_SET_XSAVE. A component whose bit in XSTATE_BV is clear goes to its initial state. */
-export function setXsave(vcpu: KvmVcpu, area: Uint8Array): void {
+export function setXsave(vcpu: VcpuState, area: Uint8Array): void {
   const refuse = (why: string): never => {
     throw new KvmError("EINVAL", "KVM_SET_XSAVE", why);
   };

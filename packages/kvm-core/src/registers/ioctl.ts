@@ -2,7 +2,7 @@ import { CR4, CPUID, VECTOR } from "@tapvisor/x86-isa";
 import {
   type DebugRegs, type DescriptorTable, GUESTDBG, KvmError, REG, type Regs, REQUEST, SREG, type Sreg, type Sregs,
 } from "../contract/index.js"; // prettier-ignore
-import { cpuidHas } from "../cpuid/entries.js";
+import { cpuidHas } from "../cpuid/features.js";
 import { updateCpuid } from "../cpuid/update.js";
 import { queueException, queueInterrupt } from "../events/exceptions.js";
 import { mmuResetContext } from "../mmu/context.js";
@@ -10,12 +10,13 @@ import { loadPdptrs } from "../mmu/pdptrs.js";
 import { setApicBaseOnly } from "../msr/access.js";
 import { makeRequest } from "../requests.js";
 import { updateCr8Intercept } from "../irqchip/cr8.js";
-import type { KvmVcpu } from "../vcpu.js";
+import { isResetBootProcessor, type VcpuState } from "../state/vcpu-state.js";
 import { registerRead, registerWrite, ripRead } from "./cache.js";
-import { getCr8, isLongMode, isPae, isProtectedMode, readCr0, readCr3, readCr4, setCr8 } from "./control.js";
+import { getCr8, isLongMode, isPae, isProtectedMode, readCr0, readCr3, readCr4 } from "./control.js";
 import { updateDr0123, updateDr6, updateDr7 } from "./debug.js";
 import { getRflags, setRflags } from "./flags.js";
 import { getSegment, setSegment } from "./segments.js";
+import { setCr8 } from "./set-control.js";
 
 const GPRS = [
   ["rax", REG.RAX], ["rbx", REG.RBX], ["rcx", REG.RCX], ["rdx", REG.RDX], ["rsi", REG.RSI], ["rdi", REG.RDI],
@@ -29,7 +30,7 @@ const SEGMENTS = [
 ] as const satisfies readonly (readonly [keyof Sregs, Sreg])[]; // prettier-ignore
 
 /** KVM_GET_REGS. */
-export function getRegs(vcpu: KvmVcpu): Regs {
+export function getRegs(vcpu: VcpuState): Regs {
   const regs: Partial<Regs> = {};
   for (const [name, reg] of GPRS) regs[name] = registerRead(vcpu, reg);
   regs.rflags = getRflags(vcpu);
@@ -37,7 +38,7 @@ export function getRegs(vcpu: KvmVcpu): Regs {
 }
 
 /** KVM_SET_REGS: what is not given stays. An exception that waits is dropped. */
-export function setRegs(vcpu: KvmVcpu, regs: Readonly<Partial<Regs>>): void {
+export function setRegs(vcpu: VcpuState, regs: Readonly<Partial<Regs>>): void {
   for (const [name, reg] of GPRS) {
     const value = regs[name];
     if (value !== undefined) registerWrite(vcpu, reg, value);
@@ -48,7 +49,7 @@ export function setRegs(vcpu: KvmVcpu, regs: Readonly<Partial<Regs>>): void {
 }
 
 /** KVM_GET_SREGS. */
-export function getSregs(vcpu: KvmVcpu): Sregs {
+export function getSregs(vcpu: VcpuState): Sregs {
   const { arch } = vcpu;
   const { ops } = vcpu.kvm;
   const segments = Object.fromEntries(SEGMENTS.map(([name, seg]) => [name, getSegment(vcpu, seg)])) as Pick<
@@ -75,7 +76,7 @@ export function getSregs(vcpu: KvmVcpu): Sregs {
 }
 
 /** KVM_SET_SREGS: what is not given stays. */
-export function setSregs(vcpu: KvmVcpu, sregs: Readonly<Partial<Sregs>>): void {
+export function setSregs(vcpu: VcpuState, sregs: Readonly<Partial<Sregs>>): void {
   const { arch } = vcpu;
   const { ops } = vcpu.kvm;
   if (sregs.cr4 !== undefined && (sregs.cr4 & CR4.OSXSAVE) !== 0n && !cpuidHas(vcpu, CPUID.XSAVE)) {
@@ -122,7 +123,7 @@ export function setSregs(vcpu: KvmVcpu, sregs: Readonly<Partial<Sregs>>): void {
   updateCr8Intercept(vcpu);
   // User space of old sets the reset state without KVM_SET_MP_STATE.
   if (
-    vcpu.isResetBootProcessor && sregs.cs?.selector === 0xf000 && sregs.cs.base === 0xffff0000n &&
+    isResetBootProcessor(vcpu) && sregs.cs?.selector === 0xf000 && sregs.cs.base === 0xffff0000n &&
     ripRead(vcpu) === 0xfff0n && !isProtectedMode(vcpu)
   ) {
     arch.mpState = "runnable";
@@ -131,14 +132,14 @@ export function setSregs(vcpu: KvmVcpu, sregs: Readonly<Partial<Sregs>>): void {
 }
 
 /** KVM_GET_DEBUGREGS. */
-export function getDebugRegs(vcpu: KvmVcpu): DebugRegs {
+export function getDebugRegs(vcpu: VcpuState): DebugRegs {
   const { db, dr7 } = vcpu.arch;
   const [db0, db1, db2, db3] = db;
   return { db: [db0, db1, db2, db3], dr6: vcpu.kvm.ops.get_dr6(vcpu), dr7 };
 }
 
 /** KVM_SET_DEBUGREGS. */
-export function setDebugRegs(vcpu: KvmVcpu, regs: DebugRegs): void {
+export function setDebugRegs(vcpu: VcpuState, regs: DebugRegs): void {
   if (regs.dr6 >> 32n !== 0n || regs.dr7 >> 32n !== 0n) {
     throw new KvmError("EINVAL", "KVM_SET_DEBUGREGS", "dr6 and dr7 have 32 bits");
   }
@@ -152,7 +153,7 @@ export function setDebugRegs(vcpu: KvmVcpu, regs: DebugRegs): void {
 }
 
 /** KVM_SET_GUEST_DEBUG: `control` is of GUESTDBG; `debugRegs` are DR0 to DR7 with USE_HW_BP. */
-export function setGuestDebug(vcpu: KvmVcpu, control: number, debugRegs: readonly bigint[]): void {
+export function setGuestDebug(vcpu: VcpuState, control: number, debugRegs: readonly bigint[]): void {
   const { arch } = vcpu;
   if ((control & (GUESTDBG.INJECT_DB | GUESTDBG.INJECT_BP)) !== 0) {
     if (arch.exception.pending) throw new KvmError("EBUSY", "KVM_SET_GUEST_DEBUG", "an exception is pending");

@@ -1,6 +1,6 @@
 import type { Segment, Sreg } from "../contract/index.js";
 import { SREG } from "../contract/index.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { ripWrite } from "./cache.js";
 
 export function emptySegment(): Segment {
@@ -20,18 +20,18 @@ export function emptySegment(): Segment {
   };
 }
 
-export function getSegment(vcpu: KvmVcpu, seg: Sreg): Segment {
+export function getSegment(vcpu: VcpuState, seg: Sreg): Segment {
   const segment = emptySegment();
   vcpu.kvm.ops.get_segment(vcpu, segment, seg);
   return segment;
 }
 
-export function setSegment(vcpu: KvmVcpu, segment: Segment, seg: Sreg): void {
+export function setSegment(vcpu: VcpuState, segment: Segment, seg: Sreg): void {
   vcpu.kvm.ops.set_segment(vcpu, segment, seg);
 }
 
 /** kvm_vcpu_deliver_sipi_vector: real mode, at the page that the vector names. */
-export function deliverSipiVector(vcpu: KvmVcpu, vector: number): void {
+export function deliverSipiVector(vcpu: VcpuState, vector: number): void {
   const cs = getSegment(vcpu, SREG.CS);
   cs.selector = vector << 8;
   cs.base = BigInt(vector << 12);

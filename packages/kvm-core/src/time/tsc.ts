@@ -1,21 +1,21 @@
 import { CPUID } from "@tapvisor/x86-isa";
 import type { MsrAccess } from "../contract/index.js";
-import { cpuidHas } from "../cpuid/entries.js";
-import type { KvmVcpu } from "../vcpu.js";
+import { cpuidHas } from "../cpuid/features.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 
 const USEC_PER_SEC = 1_000_000n;
 
 /** The guest's view of a host TSC value. */
-export function guestTscOf(vcpu: KvmVcpu, hostTsc: bigint): bigint {
+export function guestTscOf(vcpu: VcpuState, hostTsc: bigint): bigint {
   return BigInt.asUintN(64, hostTsc + vcpu.arch.tscOffset);
 }
 
 /** kvm_read_l1_tsc of now. */
-export function readL1Tsc(vcpu: KvmVcpu): bigint {
+export function readL1Tsc(vcpu: VcpuState): bigint {
   return guestTscOf(vcpu, vcpu.kvm.host.scheduler.current().rdtsc());
 }
 
-function writeOffset(vcpu: KvmVcpu, offset: bigint): void {
+function writeOffset(vcpu: VcpuState, offset: bigint): void {
   vcpu.arch.tscOffset = offset;
   vcpu.kvm.ops.write_tsc_offset(vcpu, offset);
 }
@@ -25,7 +25,7 @@ function writeOffset(vcpu: KvmVcpu, offset: bigint): void {
  * attempt to synchronize the processors: it gets the very same offset. 4.9 takes the guest's writes so too, and the
  * guest then reads another value than it wrote; later kernels, and the SDM, do not.
  */
-export function writeTsc(vcpu: KvmVcpu, msr: MsrAccess): void {
+export function writeTsc(vcpu: VcpuState, msr: MsrAccess): void {
   const { arch, kvm, vm } = vcpu;
   const now = BigInt(kvm.host.clock.now());
   let offset = BigInt.asUintN(64, msr.data - kvm.host.scheduler.current().rdtsc());
@@ -50,7 +50,7 @@ export function writeTsc(vcpu: KvmVcpu, msr: MsrAccess): void {
 }
 
 /** A write to IA32_TSC_ADJUST moves the TSC by as much (SDM vol. 3, "IA32_TSC_ADJUST Support"). */
-export function writeTscAdjust(vcpu: KvmVcpu, msr: MsrAccess): void {
+export function writeTscAdjust(vcpu: VcpuState, msr: MsrAccess): void {
   const { arch } = vcpu;
   if (!cpuidHas(vcpu, CPUID.TSC_ADJUST)) return;
   if (!msr.hostInitiated) writeOffset(vcpu, BigInt.asUintN(64, arch.tscOffset + msr.data - arch.tscAdjust));

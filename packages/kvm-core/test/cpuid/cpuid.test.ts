@@ -2,7 +2,7 @@ import { CPUID, CPUID_LEAF, CR4, type CpuidFeature } from "@tapvisor/x86-isa";
 import { describe, expect, it } from "vitest";
 import { REG, type CpuidEntry } from "../../src/contract/index.js";
 import { emulateCpuid } from "../../src/cpuid/emulate.js";
-import { setCr4 } from "../../src/registers/control.js";
+import { setCr4 } from "../../src/registers/set-control.js";
 import { scriptedKvm, scriptedVcpu } from "../support/scripted.js";
 
 const has = (entries: readonly CpuidEntry[], { leaf, subleaf, register, bit }: CpuidFeature): boolean => {

@@ -2,6 +2,7 @@ import { Assembler, CR0, EFER, qword, reg, RFLAGS, VECTOR, byte, dword } from "@
 import { describe, expect, it } from "vitest";
 import { INTERRUPT_SHADOW, REG, SREG, type VcpuExit } from "../../src/contract/index.js";
 import { emulateInstruction } from "../../src/emulate/instruction.js";
+import { getCr8 } from "../../src/registers/control.js";
 import type { KvmVcpu } from "../../src/vcpu.js";
 import { CODE, describeExit, DEVICE, drive, flat, guest, STACK } from "../support/emulation.js";
 import { scriptedVcpu } from "../support/scripted.js";
@@ -65,7 +66,7 @@ describe("emulating an access to a device", () => {
     const { vcpu } = guest((a) => a.mov(dword(ebx), eax));
     vcpu.setRegs({ rbx: 0xfee00080n, rax: 0x30n });
     expect(drive(vcpu)).toEqual({ exits: [], result: "done" });
-    expect(vcpu.lapic?.getCr8()).toBe(3);
+    expect(getCr8(vcpu)).toBe(3n);
   });
 
   it("reads an interrupt controller once, though the instruction starts over", () => {

@@ -1,9 +1,21 @@
 import { MSR } from "@tapvisor/x86-isa";
 import { describe, expect, it } from "vitest";
 import type { KvmVcpu } from "../../src/vcpu.js";
-import type { Lapic } from "../../src/irqchip/lapic.js";
+import { claimsAddress, readLapic, readLapicPage, writeLapic, writeLapicPage } from "../../src/irqchip/lapic.js";
+import { acceptInterrupt, hasPendingTimer, injectTimer } from "../../src/irqchip/lapic-delivery.js";
+import { switchToSwTimer } from "../../src/irqchip/lapic-timer.js";
+import {
+  acknowledgeApicInterrupt,
+  apicHasInterrupt,
+  hwEnabled,
+  lapicCr8,
+  setEoi,
+  setLapicCr8,
+  swEnabled,
+} from "../../src/irqchip/lapic-vectors.js";
 import { APIC } from "../../src/irqchip/lapic-registers.js";
 import { setMsr } from "../../src/msr/access.js";
+import type { Lapic } from "../../src/state/vcpu-state.js";
 import { scriptedVcpu } from "../support/scripted.js";
 
 const FIXED = 0;
@@ -18,7 +30,7 @@ function lapicOf(vcpu: KvmVcpu): Lapic {
 function setUp(enabled = true) {
   const scripted = scriptedVcpu();
   const lapic = lapicOf(scripted.vcpu);
-  if (enabled) lapic.write(APIC.SPIV, ENABLE);
+  if (enabled) writeLapic(lapic, APIC.SPIV, ENABLE);
   return { ...scripted, lapic };
 }
 
@@ -35,62 +47,62 @@ describe("a local APIC after reset", () => {
   it("is enabled in hardware, disabled in software, and masks every local interrupt but LINT0", () => {
     const { vcpu, lapic } = setUp(false);
     expect(vcpu.arch.apicBase).toBe(BASE | 0x900n);
-    expect([lapic.hwEnabled, lapic.swEnabled]).toEqual([true, false]);
-    expect(lapic.read(APIC.LVR)).toBe(0x50014);
-    expect(lapic.read(APIC.LVTT)).toBe(0x10000);
-    expect(lapic.read(APIC.LVT0)).toBe(0x700);
-    expect(lapic.read(APIC.DFR)).toBe(0xffffffff);
+    expect([hwEnabled(lapic), swEnabled(lapic)]).toEqual([true, false]);
+    expect(readLapic(lapic, APIC.LVR)).toBe(0x50014);
+    expect(readLapic(lapic, APIC.LVTT)).toBe(0x10000);
+    expect(readLapic(lapic, APIC.LVT0)).toBe(0x700);
+    expect(readLapic(lapic, APIC.DFR)).toBe(0xffffffff);
   });
 
   it("takes no interrupt while it is disabled in software", () => {
     const { lapic } = setUp(false);
-    expect(lapic.accept(FIXED, 0x40, true, false)).toBe(false);
-    expect(lapic.hasInterrupt()).toBe(-1);
+    expect(acceptInterrupt(lapic, FIXED, 0x40, true, false)).toBe(false);
+    expect(apicHasInterrupt(lapic)).toBe(-1);
   });
 
   it("masks its local vector table again when it is disabled", () => {
     const { lapic } = setUp();
-    lapic.write(APIC.LVTT, 0x30);
-    expect(lapic.read(APIC.LVTT)).toBe(0x30);
-    lapic.write(APIC.SPIV, 0xff);
-    expect(lapic.read(APIC.LVTT)).toBe(0x10030);
-    lapic.write(APIC.LVTT, 0x31);
-    expect(lapic.read(APIC.LVTT)).toBe(0x10031);
+    writeLapic(lapic, APIC.LVTT, 0x30);
+    expect(readLapic(lapic, APIC.LVTT)).toBe(0x30);
+    writeLapic(lapic, APIC.SPIV, 0xff);
+    expect(readLapic(lapic, APIC.LVTT)).toBe(0x10030);
+    writeLapic(lapic, APIC.LVTT, 0x31);
+    expect(readLapic(lapic, APIC.LVTT)).toBe(0x10031);
   });
 });
 
 describe("priorities", () => {
   it("let a higher class interrupt the one in service, and no other", () => {
     const { lapic } = setUp();
-    lapic.accept(FIXED, 0x45, true, false);
-    expect(lapic.acknowledgeInterrupt()).toBe(0x45);
-    expect(lapic.read(APIC.PROCPRI)).toBe(0x40);
-    lapic.accept(FIXED, 0x4f, true, false);
-    expect(lapic.hasInterrupt()).toBe(-1);
-    lapic.accept(FIXED, 0x51, true, false);
-    expect(lapic.acknowledgeInterrupt()).toBe(0x51);
-    lapic.write(APIC.EOI, 0);
-    expect(lapic.read(APIC.PROCPRI)).toBe(0x40);
-    lapic.write(APIC.EOI, 0);
-    expect(lapic.acknowledgeInterrupt()).toBe(0x4f);
+    acceptInterrupt(lapic, FIXED, 0x45, true, false);
+    expect(acknowledgeApicInterrupt(lapic)).toBe(0x45);
+    expect(readLapic(lapic, APIC.PROCPRI)).toBe(0x40);
+    acceptInterrupt(lapic, FIXED, 0x4f, true, false);
+    expect(apicHasInterrupt(lapic)).toBe(-1);
+    acceptInterrupt(lapic, FIXED, 0x51, true, false);
+    expect(acknowledgeApicInterrupt(lapic)).toBe(0x51);
+    writeLapic(lapic, APIC.EOI, 0);
+    expect(readLapic(lapic, APIC.PROCPRI)).toBe(0x40);
+    writeLapic(lapic, APIC.EOI, 0);
+    expect(acknowledgeApicInterrupt(lapic)).toBe(0x4f);
   });
 
   it("hold back what the task priority covers, by CR8 too", () => {
     const { vcpu, lapic } = setUp();
-    lapic.write(APIC.TASKPRI, 0x4f);
-    lapic.accept(FIXED, 0x4e, true, false);
-    expect(lapic.hasInterrupt()).toBe(-1);
-    expect(lapic.getCr8()).toBe(4);
-    lapic.setCr8(3);
-    expect(lapic.hasInterrupt()).toBe(0x4e);
+    writeLapic(lapic, APIC.TASKPRI, 0x4f);
+    acceptInterrupt(lapic, FIXED, 0x4e, true, false);
+    expect(apicHasInterrupt(lapic)).toBe(-1);
+    expect(lapicCr8(lapic)).toBe(4);
+    setLapicCr8(lapic, 3);
+    expect(apicHasInterrupt(lapic)).toBe(0x4e);
     expect(vcpu.getSregs().cr8).toBe(3n);
   });
 
   it("ignore an EOI with nothing in service", () => {
     const { lapic } = setUp();
-    lapic.write(APIC.EOI, 0);
-    lapic.accept(FIXED, 0x40, true, false);
-    expect(lapic.hasInterrupt()).toBe(0x40);
+    writeLapic(lapic, APIC.EOI, 0);
+    acceptInterrupt(lapic, FIXED, 0x40, true, false);
+    expect(apicHasInterrupt(lapic)).toBe(0x40);
   });
 });
 
@@ -99,7 +111,7 @@ describe("register access", () => {
     const { lapic } = setUp();
     const read = (offset: number, size: number): number[] => {
       const bytes = new Uint8Array(size);
-      lapic.mmioRead(0xfee00000 + offset, bytes);
+      readLapicPage(lapic, 0xfee00000 + offset, bytes);
       return [...bytes];
     };
     expect(read(0x30, 4)).toEqual([0x14, 0, 5, 0]);
@@ -110,18 +122,18 @@ describe("register access", () => {
 
   it("drops writes that are not 4 aligned bytes", () => {
     const { lapic } = setUp();
-    lapic.mmioWrite(0xfee00080, Uint8Array.of(0x20));
-    lapic.mmioWrite(0xfee00084, Uint8Array.of(0x20, 0, 0, 0));
-    expect(lapic.read(APIC.TASKPRI)).toBe(0);
-    lapic.mmioWrite(0xfee00080, Uint8Array.of(0x20, 0, 0, 0));
-    expect(lapic.read(APIC.TASKPRI)).toBe(0x20);
+    writeLapicPage(lapic, 0xfee00080, Uint8Array.of(0x20));
+    writeLapicPage(lapic, 0xfee00084, Uint8Array.of(0x20, 0, 0, 0));
+    expect(readLapic(lapic, APIC.TASKPRI)).toBe(0);
+    writeLapicPage(lapic, 0xfee00080, Uint8Array.of(0x20, 0, 0, 0));
+    expect(readLapic(lapic, APIC.TASKPRI)).toBe(0x20);
   });
 
   it("changes to x2APIC and back only as the manual allows", () => {
     const { vcpu, lapic } = setUp();
     expect(guestWrites(vcpu, MSR.IA32_APIC_BASE, BASE | 0xc00n)).toBe(true);
     x2apic(vcpu);
-    expect(lapic.claims(0xfee00020)).toBe(false);
+    expect(claimsAddress(lapic, 0xfee00020)).toBe(false);
     expect(guestWrites(vcpu, MSR.IA32_APIC_BASE, BASE | 0x800n)).toBe(true);
     expect(guestWrites(vcpu, MSR.IA32_APIC_BASE, BASE | 0x400n)).toBe(true);
     expect(guestWrites(vcpu, MSR.IA32_APIC_BASE, BASE)).toBe(false);
@@ -136,7 +148,7 @@ describe("register access", () => {
     expect(guestWrites(vcpu, MSR.IA32_X2APIC_TPR, 1n)).toBe(true);
     x2apic(vcpu);
     expect(guestWrites(vcpu, MSR.IA32_X2APIC_TPR, 0x30n)).toBe(false);
-    expect(lapic.read(APIC.TASKPRI)).toBe(0x30);
+    expect(readLapic(lapic, APIC.TASKPRI)).toBe(0x30);
     expect(guestWrites(vcpu, MSR.IA32_X2APIC_APICID, 1n)).toBe(true);
     expect(guestWrites(vcpu, MSR.IA32_X2APIC_TPR, 1n << 32n)).toBe(true);
     expect(guestWrites(vcpu, 0x80e, 0n)).toBe(true);
@@ -151,12 +163,12 @@ describe("inter-processor interrupts", () => {
   function two() {
     const scripted = setUp();
     const other = lapicOf(scripted.vm.createVcpu(1));
-    other.write(APIC.SPIV, ENABLE);
+    writeLapic(other, APIC.SPIV, ENABLE);
     return { ...scripted, other };
   }
   const send = (lapic: Lapic, destination: number, command: number): void => {
-    lapic.write(APIC.ICR2, destination << 24);
-    lapic.write(APIC.ICR, command);
+    writeLapic(lapic, APIC.ICR2, destination << 24);
+    writeLapic(lapic, APIC.ICR, command);
   };
 
   it.each([
@@ -170,11 +182,11 @@ describe("inter-processor interrupts", () => {
     ["two flat logical destinations", 3, 0x840, [0x40, 0x40]],
   ])("go to %s", (_what, destination, command, expected) => {
     const { lapic, other } = two();
-    lapic.write(APIC.LDR, 1 << 24);
-    other.write(APIC.LDR, 2 << 24);
+    writeLapic(lapic, APIC.LDR, 1 << 24);
+    writeLapic(other, APIC.LDR, 2 << 24);
     send(lapic, destination, command);
-    expect([lapic.hasInterrupt(), other.hasInterrupt()]).toEqual(expected);
-    expect(lapic.read(APIC.ICR)).toBe(command);
+    expect([apicHasInterrupt(lapic), apicHasInterrupt(other)]).toEqual(expected);
+    expect(readLapic(lapic, APIC.ICR)).toBe(command);
   });
 
   it("deliver an NMI whatever the priority", () => {
@@ -188,7 +200,7 @@ describe("inter-processor interrupts", () => {
     send(lapic, 1, 0x4500);
     const second = vm.vcpus[1] as KvmVcpu;
     expect(second.getMpState()).toBe("init_received");
-    expect(other.swEnabled).toBe(false);
+    expect(swEnabled(other)).toBe(false);
     send(lapic, 1, 0x4612);
     expect(second.getMpState()).toBe("runnable");
     expect(second.getSregs().cs).toMatchObject({ selector: 0x1200, base: 0x12000n });
@@ -208,9 +220,9 @@ describe("the timer", () => {
     const expire = (cycles: number): number => {
       scripted.advance(cycles);
       scripted.host.timers.runDue();
-      if (scripted.lapic.hasPendingTimer) scripted.lapic.injectTimer();
-      const vector = scripted.lapic.acknowledgeInterrupt();
-      if (vector !== -1) scripted.lapic.setEoi();
+      if (hasPendingTimer(scripted.lapic)) injectTimer(scripted.lapic);
+      const vector = acknowledgeApicInterrupt(scripted.lapic);
+      if (vector !== -1) setEoi(scripted.lapic);
       return vector;
     };
     return { ...scripted, expire };
@@ -218,54 +230,54 @@ describe("the timer", () => {
 
   it("counts down once, by its divisor", () => {
     const { lapic, expire, advance } = running();
-    lapic.write(APIC.LVTT, 0x30);
-    lapic.write(APIC.TDCR, 0xb);
-    lapic.write(APIC.TMICT, 1000);
+    writeLapic(lapic, APIC.LVTT, 0x30);
+    writeLapic(lapic, APIC.TDCR, 0xb);
+    writeLapic(lapic, APIC.TMICT, 1000);
     advance(400);
-    expect(lapic.read(APIC.TMCCT)).toBe(600);
+    expect(readLapic(lapic, APIC.TMCCT)).toBe(600);
     expect(expire(599)).toBe(-1);
     expect(expire(1)).toBe(0x30);
-    expect(lapic.read(APIC.TMCCT)).toBe(0);
+    expect(readLapic(lapic, APIC.TMCCT)).toBe(0);
     expect(expire(5000)).toBe(-1);
-    lapic.write(APIC.TDCR, 3);
-    lapic.write(APIC.TMICT, 100);
+    writeLapic(lapic, APIC.TDCR, 3);
+    writeLapic(lapic, APIC.TMICT, 100);
     expect(expire(1599)).toBe(-1);
     expect(expire(1)).toBe(0x30);
   });
 
   it("repeats in periodic mode without drifting", () => {
     const { lapic, expire } = running();
-    lapic.write(APIC.LVTT, 0x20031);
-    lapic.write(APIC.TDCR, 0xb);
-    lapic.write(APIC.TMICT, 1_000_000);
+    writeLapic(lapic, APIC.LVTT, 0x20031);
+    writeLapic(lapic, APIC.TDCR, 0xb);
+    writeLapic(lapic, APIC.TMICT, 1_000_000);
     expect(expire(1_000_100)).toBe(0x31);
     expect(expire(999_899)).toBe(-1);
     expect(expire(1)).toBe(0x31);
-    lapic.write(APIC.TMICT, 0);
+    writeLapic(lapic, APIC.TMICT, 0);
     expect(expire(3_000_000)).toBe(-1);
   });
 
   it("goes on counting from one-shot to periodic mode", () => {
     const { lapic, expire, advance } = running();
-    lapic.write(APIC.LVTT, 0x30);
-    lapic.write(APIC.TDCR, 0xb);
-    lapic.write(APIC.TMICT, 1_000_000);
+    writeLapic(lapic, APIC.LVTT, 0x30);
+    writeLapic(lapic, APIC.TDCR, 0xb);
+    writeLapic(lapic, APIC.TMICT, 1_000_000);
     advance(400_000);
-    lapic.write(APIC.LVTT, 0x20031);
-    expect(lapic.read(APIC.TMCCT)).toBe(600_000);
+    writeLapic(lapic, APIC.LVTT, 0x20031);
+    expect(readLapic(lapic, APIC.TMCCT)).toBe(600_000);
     expect(expire(600_000)).toBe(0x31);
     expect(expire(1_000_000)).toBe(0x31);
-    lapic.write(APIC.LVTT, 0x30);
+    writeLapic(lapic, APIC.LVTT, 0x30);
     expect(expire(1_000_000)).toBe(0x30);
     expect(expire(1_000_000)).toBe(-1);
   });
 
   it("keeps a deadline of the guest's TSC, where CPUID shows that mode", () => {
     const { vcpu, lapic, expire, now } = running();
-    lapic.write(APIC.LVTT, 0x40032);
-    expect(lapic.read(APIC.LVTT)).toBe(0x32);
+    writeLapic(lapic, APIC.LVTT, 0x40032);
+    expect(readLapic(lapic, APIC.LVTT)).toBe(0x32);
     vcpu.setCpuid2([{ function: 1, index: 0, significantIndex: false, eax: 0, ebx: 0, ecx: 1 << 24, edx: 0 }]);
-    lapic.write(APIC.LVTT, 0x40032);
+    writeLapic(lapic, APIC.LVTT, 0x40032);
     const deadline = BigInt(now() + 777);
     expect(guestWrites(vcpu, MSR.IA32_TSC_DEADLINE, deadline)).toBe(false);
     expect(vcpu.getMsrs([MSR.IA32_TSC_DEADLINE])).toEqual([deadline]);
@@ -287,13 +299,13 @@ describe("the timer", () => {
       },
     });
     const lapic = lapicOf(vcpu);
-    lapic.write(APIC.SPIV, ENABLE);
+    writeLapic(lapic, APIC.SPIV, ENABLE);
     vcpu.setCpuid2([{ function: 1, index: 0, significantIndex: false, eax: 0, ebx: 0, ecx: 1 << 24, edx: 0 }]);
-    lapic.write(APIC.LVTT, 0x40032);
+    writeLapic(lapic, APIC.LVTT, 0x40032);
     guestWrites(vcpu, MSR.IA32_TSC_DEADLINE, 5000n);
     expect(armed).toEqual([5000n]);
     expect(host.timers.next()).toBeUndefined();
-    lapic.timer.switchToSwTimer();
+    switchToSwTimer(lapic);
     expect(armed).toEqual([5000n, undefined]);
     expect(host.timers.next()).toBe(5000);
     fits = false;
@@ -304,8 +316,8 @@ describe("the timer", () => {
   it("does not fire where a plugin drops it", () => {
     const { core, lapic, expire } = running();
     core.attach({ name: "late", hooks: { timerFired: (event) => void (event.drop = true) } });
-    lapic.write(APIC.LVTT, 0x30);
-    lapic.write(APIC.TMICT, 1000);
+    writeLapic(lapic, APIC.LVTT, 0x30);
+    writeLapic(lapic, APIC.TMICT, 1000);
     expect(expire(10_000)).toBe(-1);
   });
 });
@@ -313,15 +325,15 @@ describe("the timer", () => {
 describe("the state of a local APIC", () => {
   it("is saved and restored, with what is requested and in service", () => {
     const { lapic, vcpu } = setUp();
-    lapic.accept(FIXED, 0x45, true, false);
-    lapic.acknowledgeInterrupt();
-    lapic.accept(FIXED, 0x71, true, false);
+    acceptInterrupt(lapic, FIXED, 0x45, true, false);
+    acknowledgeApicInterrupt(lapic);
+    acceptInterrupt(lapic, FIXED, 0x71, true, false);
     const other = setUp(false);
     other.vcpu.setLapic(vcpu.getLapic());
-    expect(other.lapic.hasInterrupt()).toBe(0x71);
-    other.lapic.acknowledgeInterrupt();
-    other.lapic.setEoi();
-    expect(other.lapic.read(APIC.PROCPRI)).toBe(0x40);
+    expect(apicHasInterrupt(other.lapic)).toBe(0x71);
+    acknowledgeApicInterrupt(other.lapic);
+    setEoi(other.lapic);
+    expect(readLapic(other.lapic, APIC.PROCPRI)).toBe(0x40);
     expect(() => vcpu.setLapic(new Uint8Array(3))).toThrow(/EINVAL: 3 bytes/);
   });
 });
@@ -342,31 +354,31 @@ describe("the I/O APIC", () => {
   it("delivers an edge once, and nothing while it is masked", () => {
     const { vm, lapic } = routed(0x55);
     vm.irqLine(4, true);
-    expect(lapic.acknowledgeInterrupt()).toBe(0x55);
-    lapic.setEoi();
+    expect(acknowledgeApicInterrupt(lapic)).toBe(0x55);
+    setEoi(lapic);
     vm.irqLine(4, true);
-    expect(lapic.hasInterrupt()).toBe(-1);
+    expect(apicHasInterrupt(lapic)).toBe(-1);
     vm.irqLine(4, false);
     vm.irqLine(4, true);
-    expect(lapic.hasInterrupt()).toBe(0x55);
+    expect(apicHasInterrupt(lapic)).toBe(0x55);
     const masked = routed(0x10055);
     masked.vm.irqLine(4, true);
     masked.vm.irqLine(4, false);
-    expect(masked.lapic.hasInterrupt()).toBe(-1);
+    expect(apicHasInterrupt(masked.lapic)).toBe(-1);
     masked.vm.ioapic?.mmioWrite(0xfec00010, Uint8Array.of(0x55, 0, 0, 0));
-    expect(masked.lapic.hasInterrupt()).toBe(-1);
+    expect(apicHasInterrupt(masked.lapic)).toBe(-1);
   });
 
   it("delivers a level again after EOI as long as it is asserted", () => {
     const { vm, lapic } = routed(0x8055);
     vm.irqLine(4, true);
-    expect(lapic.acknowledgeInterrupt()).toBe(0x55);
-    expect(lapic.hasInterrupt()).toBe(-1);
-    lapic.setEoi();
-    expect(lapic.acknowledgeInterrupt()).toBe(0x55);
+    expect(acknowledgeApicInterrupt(lapic)).toBe(0x55);
+    expect(apicHasInterrupt(lapic)).toBe(-1);
+    setEoi(lapic);
+    expect(acknowledgeApicInterrupt(lapic)).toBe(0x55);
     vm.irqLine(4, false);
-    lapic.setEoi();
-    expect(lapic.hasInterrupt()).toBe(-1);
+    setEoi(lapic);
+    expect(apicHasInterrupt(lapic)).toBe(-1);
   });
 
   it("refuses a line that it has not got, and a VM without one", () => {

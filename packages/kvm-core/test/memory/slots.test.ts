@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { PAGE_SIZE } from "../../src/contract/index.js";
+import { tdpFault, tdpKindOf, tdpRoot } from "../../src/mmu/tdp.js";
 import { scriptedKvm, scriptedVcpu } from "../support/scripted.js";
 
 const MiB = 1 << 20;
@@ -112,15 +113,15 @@ describe("dirty logging", () => {
   it("makes the guest's next write to a page fault", () => {
     const { vm, vcpu, kvm, memory } = scriptedVcpu();
     const slot = { slot: 0, guestPhysAddr: 0, memorySize: 16 * PAGE_SIZE, hostAddress: vm.slotOf(0)?.hostAddress ?? 0 };
-    vm.tdp.fault(vcpu, 3, true);
-    const leaf = leafOf(memory, vm.tdp.root(), 3);
+    tdpFault(vcpu, 3, true);
+    const leaf = leafOf(memory, tdpRoot(vm), 3);
     expect(memory.readU32(leaf) & 7).toBe(7);
     vm.setUserMemoryRegion({ ...slot, flags: { logDirtyPages: true } });
     expect(memory.readU32(leaf) & 7).toBe(5);
     expect(kvm.vms[0]?.getDirtyLog(0)[0]).toBe(0);
-    expect(vm.tdp.fault(vcpu, 3, false)).toBe("retry");
+    expect(tdpFault(vcpu, 3, false)).toBe("retry");
     expect(memory.readU32(leaf) & 7).toBe(5);
-    expect(vm.tdp.fault(vcpu, 3, true)).toBe("retry");
+    expect(tdpFault(vcpu, 3, true)).toBe("retry");
     expect(memory.readU32(leaf) & 7).toBe(7);
     expect(vm.getDirtyLog(0)[0]).toBe(8);
   });
@@ -129,27 +130,27 @@ describe("dirty logging", () => {
 describe("the second-stage table", () => {
   it("maps a frame to its page with the backend's memory type", () => {
     const { vm, vcpu, memory, hostAddress } = scriptedVcpu();
-    expect(vm.tdp.kindOf(5)).toBe("absent");
-    expect(vm.tdp.fault(vcpu, 5, false)).toBe("retry");
-    expect(memory.readU64(leafOf(memory, vm.tdp.root(), 5))).toBe(BigInt(hostAddress + 5 * PAGE_SIZE) | 0x37n);
-    expect(vm.tdp.kindOf(5)).toBe("memory");
+    expect(tdpKindOf(vm, 5)).toBe("absent");
+    expect(tdpFault(vcpu, 5, false)).toBe("retry");
+    expect(memory.readU64(leafOf(memory, tdpRoot(vm), 5))).toBe(BigInt(hostAddress + 5 * PAGE_SIZE) | 0x37n);
+    expect(tdpKindOf(vm, 5)).toBe("memory");
   });
 
   it("marks what is not memory, until a slot is there", () => {
     const { vm, vcpu, memory } = scriptedVcpu();
     const gfn = 0xfee00;
-    expect(vm.tdp.fault(vcpu, gfn, true)).toBe("emulate");
-    expect(memory.readU64(leafOf(memory, vm.tdp.root(), gfn))).toBe((3n << 62n) | 0xfee00006n);
-    expect(vm.tdp.kindOf(gfn)).toBe("mmio");
+    expect(tdpFault(vcpu, gfn, true)).toBe("emulate");
+    expect(memory.readU64(leafOf(memory, tdpRoot(vm), gfn))).toBe((3n << 62n) | 0xfee00006n);
+    expect(tdpKindOf(vm, gfn)).toBe("mmio");
     vm.setUserMemoryRegion({ slot: 1, guestPhysAddr: 0xfee00000, memorySize: 0x1000, hostAddress: 0x1000 });
-    expect(vm.tdp.kindOf(gfn)).toBe("absent");
+    expect(tdpKindOf(vm, gfn)).toBe("absent");
   });
 
   it("gives every page back when a slot goes, and has the root loaded again", () => {
     const { vm, vcpu, memory, script, log } = scriptedVcpu();
     const free = memory.free.size;
     script.push((v) => {
-      v.vm.tdp.fault(v, 1, true);
+      tdpFault(v, 1, true);
       v.exit = { reason: "hlt" };
       return false;
     });
@@ -171,8 +172,8 @@ describe("the second-stage table", () => {
     vm.setUserMemoryRegion({
       slot: 1, guestPhysAddr: MiB, memorySize: 0x1000, hostAddress: 0x1000, flags: { readonly: true },
     }); // prettier-ignore
-    expect(vm.tdp.fault(vcpu, 256, false)).toBe("retry");
-    expect(vm.tdp.fault(vcpu, 256, true)).toBe("emulate");
+    expect(tdpFault(vcpu, 256, false)).toBe("retry");
+    expect(tdpFault(vcpu, 256, true)).toBe("emulate");
   });
 });
 

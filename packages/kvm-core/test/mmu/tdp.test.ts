@@ -1,6 +1,7 @@
 import { MSR } from "@tapvisor/x86-isa";
 import { describe, expect, it } from "vitest";
 import { PAGE_SIZE, REQUEST } from "../../src/contract/index.js";
+import { tdpFault, tdpKindOf, tdpRoot, unmapFrame } from "../../src/mmu/tdp.js";
 import { scriptedVcpu } from "../support/scripted.js";
 
 const FRAMES = 512;
@@ -23,7 +24,7 @@ function guest({ lpageLevel = 2, shift = 0, pages = 2 * FRAMES } = {}) {
   vcpu.arch.requests = 0;
   /** The entry that maps a frame, and how many frames it maps. */
   const leaf = (gfn: number): [bigint, number] | undefined => {
-    let table = vm.tdp.root();
+    let table = tdpRoot(vm);
     for (let level = 4; level >= 1; level--) {
       const entry = memory.readU64(table + (Math.floor(gfn / FRAMES ** (level - 1)) % FRAMES) * 8);
       if ((entry & 7n) === 0n) return undefined;
@@ -44,56 +45,56 @@ function guest({ lpageLevel = 2, shift = 0, pages = 2 * FRAMES } = {}) {
 describe("large pages of the second stage", () => {
   it("map 2 MiB at once where slot and backing are aligned to it", () => {
     const { vm, vcpu, hostAddress, leaf } = guest();
-    expect(vm.tdp.fault(vcpu, BASE + 5, false)).toBe("retry");
+    expect(tdpFault(vcpu, BASE + 5, false)).toBe("retry");
     expect(leaf(BASE + 300)).toEqual([BigInt(hostAddress) | READ | WRITE | LARGE, FRAMES]);
     expect(leaf(BASE + FRAMES)).toBeUndefined();
-    expect(vm.tdp.kindOf(BASE + 511)).toBe("memory");
+    expect(tdpKindOf(vm, BASE + 511)).toBe("memory");
   });
 
   it("are none where the backing lies otherwise, the slot ends, or the backend has none", () => {
     for (const setup of [guest({ shift: 1 }), guest({ pages: FRAMES - 1 }), guest({ lpageLevel: 1 })]) {
-      setup.vm.tdp.fault(setup.vcpu, BASE + 5, false);
+      tdpFault(setup.vcpu, BASE + 5, false);
       expect(setup.leaf(BASE + 5)?.[1]).toBe(1);
       expect(setup.leaf(BASE + 6)).toBeUndefined();
     }
   });
 
   it("are none for the whole VM where the processor has no 2-MiB entries", () => {
-    const { vm, vcpu, kvm, leaf } = guest();
+    const { vcpu, kvm, leaf } = guest();
     kvm.largePagesEnabled = false;
-    vm.tdp.fault(vcpu, BASE + 5, false);
+    tdpFault(vcpu, BASE + 5, false);
     expect(leaf(BASE + 5)?.[1]).toBe(1);
   });
 
   it("are none where the guest's MTRRs give their frames different types", () => {
-    const { vm, vcpu, leaf } = guest();
+    const { vcpu, leaf } = guest();
     const WB_4K_AT_2M = 0x200006n;
     vcpu.arch.mtrrs.set(MSR.IA32_MTRR_DEF_TYPE, 0x800n);
     vcpu.arch.mtrrs.set(MSR.IA32_MTRR_PHYSBASE0, WB_4K_AT_2M);
     vcpu.arch.mtrrs.set(MSR.IA32_MTRR_PHYSMASK0, 0x7f_ffff_f800n);
-    vm.tdp.fault(vcpu, BASE + 5, false);
+    tdpFault(vcpu, BASE + 5, false);
     expect(leaf(BASE + 5)?.[1]).toBe(1);
-    vm.tdp.fault(vcpu, BASE + FRAMES, false);
+    tdpFault(vcpu, BASE + FRAMES, false);
     expect(leaf(BASE + FRAMES)?.[1]).toBe(FRAMES);
   });
 
   it("go whole when a frame of theirs is unmapped, and come back", () => {
     const { vm, vcpu, leaf, flushed } = guest();
-    vm.tdp.fault(vcpu, BASE, false);
-    vm.tdp.unmap(BASE + 77);
+    tdpFault(vcpu, BASE, false);
+    unmapFrame(vm, BASE + 77);
     expect(leaf(BASE)).toBeUndefined();
     expect(flushed()).toBe(true);
-    vm.tdp.fault(vcpu, BASE, false);
+    tdpFault(vcpu, BASE, false);
     expect(leaf(BASE)?.[1]).toBe(FRAMES);
   });
 
   it("replace a table that is there already, which is given back", () => {
-    const { vm, vcpu, kvm, memory, leaf, flushed } = guest();
+    const { vcpu, kvm, memory, leaf, flushed } = guest();
     kvm.largePagesEnabled = false;
-    vm.tdp.fault(vcpu, BASE, false);
+    tdpFault(vcpu, BASE, false);
     const free = memory.free.size;
     kvm.largePagesEnabled = true;
-    vm.tdp.fault(vcpu, BASE + 1, false);
+    tdpFault(vcpu, BASE + 1, false);
     expect(leaf(BASE)?.[1]).toBe(FRAMES);
     expect(memory.free.size).toBe(free + 1);
     expect(flushed()).toBe(true);
@@ -103,11 +104,11 @@ describe("large pages of the second stage", () => {
 describe("dirty logging under large pages", () => {
   it("takes the write permission of a large page, and maps by 4 KiB from the next write on", () => {
     const { vm, vcpu, hostAddress, leaf, log, flushed } = guest();
-    vm.tdp.fault(vcpu, BASE, true);
+    tdpFault(vcpu, BASE, true);
     log(true);
     expect(leaf(BASE)).toEqual([BigInt(hostAddress) | READ | LARGE, FRAMES]);
     expect(flushed()).toBe(true);
-    vm.tdp.fault(vcpu, BASE + 3, true);
+    tdpFault(vcpu, BASE + 3, true);
     expect(flushed()).toBe(true);
     expect(leaf(BASE + 3)).toEqual([BigInt(hostAddress + 3 * PAGE_SIZE) | READ | WRITE, 1]);
     expect(leaf(BASE + 4)).toBeUndefined();
@@ -117,14 +118,14 @@ describe("dirty logging under large pages", () => {
   });
 
   it("has large pages again when it ends", () => {
-    const { vm, vcpu, leaf, log, flushed } = guest();
+    const { vcpu, leaf, log, flushed } = guest();
     log(true);
-    vm.tdp.fault(vcpu, BASE + 3, true);
+    tdpFault(vcpu, BASE + 3, true);
     expect(leaf(BASE + 3)?.[1]).toBe(1);
     log(false);
     expect(leaf(BASE + 3)).toBeUndefined();
     expect(flushed()).toBe(true);
-    vm.tdp.fault(vcpu, BASE + 3, true);
+    tdpFault(vcpu, BASE + 3, true);
     expect(leaf(BASE + 3)?.[1]).toBe(FRAMES);
   });
 });

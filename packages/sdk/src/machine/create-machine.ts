@@ -1,5 +1,5 @@
 import {
-  composeCore, DEFAULT_HOST_OPTIONS, Machine, PAGE_SIZE,
+  composeCore, DEFAULT_HOST_OPTIONS, PAGE_SIZE, VcpuDriver,
   type Attachment, type Board, type FirmwareState,
   type Interceptor, type InterceptorScope, type IoBus, type IrqLine, type Kvm, type PhysicalMemory,
   type PlacedDevice, type Vcpu, type Vm,
@@ -10,7 +10,7 @@ import { guestCpuid } from "./guest-cpuid.js";
 import type { MachineDefinition } from "./define-machine.js";
 
 /** A machine that was made from its definition: a core of its own, one VM, its vCPUs and devices. */
-export interface ComposedMachine extends Pick<Machine, "run" | "input" | "inputs" | "instructions"> {
+export interface ComposedMachine extends Pick<VcpuDriver, "run" | "input" | "inputs" | "instructions"> {
   readonly kvm: Kvm;
   readonly vm: Vm;
   readonly vcpus: readonly Vcpu[];
@@ -60,7 +60,7 @@ export function createMachine(definition: MachineDefinition): ComposedMachine {
     const firmware = definition.firmware?.({ memorySize, cpus }) ?? NO_FIRMWARE;
     const { wakingVectorAt } = firmware;
     const ports = definition.bus();
-    const machine = new Machine({
+    const driver = new VcpuDriver({
       core: kvm.core,
       vm,
       ports,
@@ -81,28 +81,28 @@ export function createMachine(definition: MachineDefinition): ComposedMachine {
           }),
     });
     const board: Board = {
-      environment: machine.environment,
+      environment: driver.environment,
       memorySize,
       cpus,
       irq: (gsi) => irqLine(vm, gsi),
-      onInput: (receiver) => machine.onInput(receiver),
+      onInput: (receiver) => driver.onInput(receiver),
       unmapPage: (guestPhysAddr) => vm.unmapPage(guestPhysAddr),
     };
     const devices = definition.devices?.(board) ?? [];
-    for (const { bus, base, device } of devices) (bus === "port" ? machine.ports : machine.memory).attach(base, device);
+    for (const { bus, base, device } of devices) (bus === "port" ? driver.ports : driver.memory).attach(base, device);
     return {
       kvm,
       vm,
       vcpus,
       devices,
       get inputs() {
-        return machine.inputs;
+        return driver.inputs;
       },
       get instructions() {
-        return machine.instructions;
+        return driver.instructions;
       },
-      run: (options) => machine.run(options),
-      input: (bytes) => machine.input(bytes),
+      run: (options) => driver.run(options),
+      input: (bytes) => driver.input(bytes),
       attach: (interceptor, scope) => kvm.core.attach(interceptor, scope),
       load(image) {
         setPorts(firmware, vm, ports);

@@ -2,7 +2,7 @@ import type {
   ArchBackend,
   Board,
   FirmwareState,
-  HostMachine,
+  HostPlatform,
   HostOptions,
   Interceptor,
   IoBus,
@@ -14,7 +14,7 @@ export type { Board, PlacedDevice };
 
 /** A host, and how many guest instructions its processors have retired. */
 export interface MachineHost {
-  readonly host: HostMachine;
+  readonly host: HostPlatform;
   retired(): number;
 }
 

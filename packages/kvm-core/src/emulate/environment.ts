@@ -7,12 +7,13 @@ import { cpuidOf } from "../cpuid/emulate.js";
 import { mmuInvlpg } from "../mmu/context.js";
 import { getMsr, setMsr } from "../msr/access.js";
 import { readPmc } from "../pmu/pmu.js";
-import { getCr8, lmsw, readCr0, readCr3, readCr4, setCr0, setCr3, setCr4, setCr8 } from "../registers/control.js";
+import { getCr8, readCr0, readCr3, readCr4 } from "../registers/control.js";
 import { getDr, setDrOnly } from "../registers/debug.js";
+import { lmsw, setCr0, setCr3, setCr4, setCr8 } from "../registers/set-control.js";
 import { setXcrOnly } from "../registers/xcr.js";
 import { makeRequest } from "../requests.js";
 import { readL1Tsc } from "../time/tsc.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 import { DecodeCache } from "./decoded.js";
 import { loadControlState, Snapshot } from "./registers.js";
 import { EmulatorMemory } from "./memory.js";
@@ -38,10 +39,10 @@ const XCR0_AT = slot("xcr0");
 const GENERAL_PROTECTION = 0;
 
 /**
- * The machine that one instruction of a vCPU is emulated on: its memory by way of the guest's page tables and the
+ * What one instruction of a vCPU is emulated in: its memory by way of the guest's page tables and the
  * slots, everything else by way of the core's own functions and the backend's ops (x86_emulate_ops).
  */
-export class EmulatorMachine implements Machine {
+export class EmulatorEnvironment implements Machine {
   readonly state = new CpuState();
   readonly decoded = new DecodeCache();
   /** What the state was before the instruction. */
@@ -52,7 +53,7 @@ export class EmulatorMachine implements Machine {
   /** The instruction has switched to another task. */
   newTask: TaskSwitchOutcome | undefined;
 
-  constructor(readonly vcpu: KvmVcpu) {
+  constructor(readonly vcpu: VcpuState) {
     this.memory = new EmulatorMemory(vcpu, this.state);
   }
 
@@ -117,7 +118,7 @@ export class EmulatorMachine implements Machine {
     if (setMsr(this.vcpu, { index, data: value, hostInitiated: false })) {
       throw new GuestException(VECTOR.GP, GENERAL_PROTECTION);
     }
-    loadControlState(this.vcpu, this.state);
+    loadControlState(this);
   }
 
   readTsc(): bigint {
@@ -160,7 +161,7 @@ export class EmulatorMachine implements Machine {
   writeControl(cr: number, value: bigint): void {
     const refused = this.#setControl(cr, value);
     if (refused) throw new GuestException(VECTOR.GP, GENERAL_PROTECTION);
-    loadControlState(this.vcpu, this.state);
+    loadControlState(this);
   }
 
   #setControl(cr: number, value: bigint): boolean {
@@ -183,12 +184,12 @@ export class EmulatorMachine implements Machine {
 
   clearTaskSwitched(): void {
     setCr0(this.vcpu, readCr0(this.vcpu) & ~CR0.TS);
-    loadControlState(this.vcpu, this.state);
+    loadControlState(this);
   }
 
   loadMachineStatusWord(value: number): void {
     lmsw(this.vcpu, value);
-    loadControlState(this.vcpu, this.state);
+    loadControlState(this);
   }
 
   readDebug(dr: number): bigint {
@@ -263,7 +264,7 @@ export class EmulatorMachine implements Machine {
   taskSwitched(): void {
     setCr0(this.vcpu, readCr0(this.vcpu) | CR0.TS);
     setDrOnly(this.vcpu, 7, getDr(this.vcpu, 7) & ~DR7_LOCAL);
-    loadControlState(this.vcpu, this.state);
+    loadControlState(this);
   }
 
   modeChanged(): void {
@@ -280,4 +281,13 @@ export class EmulatorMachine implements Machine {
   get virtual8086(): boolean {
     return (this.state.rflags & RFLAGS.VM) !== 0n;
   }
+}
+
+/** The vCPU's own, made with its first emulated instruction. */
+export function emulatorOf(vcpu: VcpuState): EmulatorEnvironment {
+  const { emulator } = vcpu;
+  if (emulator instanceof EmulatorEnvironment) return emulator;
+  const made = new EmulatorEnvironment(vcpu);
+  vcpu.emulator = made;
+  return made;
 }

@@ -1,34 +1,13 @@
 import { type CpuidFeature, CPUID_LEAF, CPUID_FEATURES } from "@tapvisor/x86-isa";
 import type { CpuidEntry } from "../contract/index.js";
-import type { KvmVcpu } from "../vcpu.js";
+import type { VcpuState } from "../state/vcpu-state.js";
 
-/** The entries that user space set, found by leaf; a leaf whose subleaves matter has several. */
-export class CpuidTable {
-  readonly #byLeaf = new Map<number, CpuidEntry[]>();
-
-  constructor(readonly entries: readonly CpuidEntry[]) {
-    for (const entry of entries) {
-      const list = this.#byLeaf.get(entry.function);
-      if (list) list.push(entry);
-      else this.#byLeaf.set(entry.function, [entry]);
-    }
-  }
-
-  /** kvm_find_cpuid_entry. */
-  find(leaf: number, subleaf: number): CpuidEntry | undefined {
-    const list = this.#byLeaf.get(leaf);
-    if (list === undefined) return undefined;
-    for (const entry of list) if (!entry.significantIndex || entry.index === subleaf) return entry;
-    return undefined;
-  }
-}
-
-export function findCpuidEntry(vcpu: KvmVcpu, leaf: number, subleaf: number): CpuidEntry | undefined {
+export function findCpuidEntry(vcpu: VcpuState, leaf: number, subleaf: number): CpuidEntry | undefined {
   return vcpu.cpuid.find(leaf, subleaf);
 }
 
 /** guest_cpuid_has_*. */
-export function cpuidHas(vcpu: KvmVcpu, feature: CpuidFeature): boolean {
+export function cpuidHas(vcpu: VcpuState, feature: CpuidFeature): boolean {
   const entry = vcpu.cpuid.find(feature.leaf, feature.subleaf);
   return entry !== undefined && ((entry[feature.register] >>> feature.bit) & 1) === 1;
 }
@@ -36,7 +15,7 @@ export function cpuidHas(vcpu: KvmVcpu, feature: CpuidFeature): boolean {
 const FEATURE_BY_NAME = new Map(CPUID_FEATURES.map((feature) => [feature.name, feature]));
 
 /** The same by the feature's name in the table; false for a name that it does not have. */
-export function cpuidHasNamed(vcpu: KvmVcpu, name: string): boolean {
+export function cpuidHasNamed(vcpu: VcpuState, name: string): boolean {
   const feature = FEATURE_BY_NAME.get(name);
   return feature !== undefined && cpuidHas(vcpu, feature);
 }
@@ -48,7 +27,7 @@ export function setFeature(entry: CpuidEntry, feature: CpuidFeature, on: boolean
 }
 
 /** cpuid_query_maxphyaddr: 36 bits where CPUID does not say. */
-export function maxPhysAddr(vcpu: KvmVcpu): number {
+export function maxPhysAddr(vcpu: VcpuState): number {
   const max = vcpu.cpuid.find(CPUID_LEAF.EXTENDED_MAX, 0);
   if (max === undefined || max.eax < CPUID_LEAF.ADDRESS_SIZES) return 36;
   return (vcpu.cpuid.find(CPUID_LEAF.ADDRESS_SIZES, 0)?.eax ?? 36) & 0xff;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Device, Host, IoBus, Vcpu, VcpuExit, Vm } from "../../src/contract/index.js";
 import { KvmCore } from "../../src/core.js";
-import { Machine } from "../../src/machine/machine.js";
+import { VcpuDriver } from "../../src/driver/vcpu-driver.js";
 
 /** What a scripted vCPU does in one `run()`: retire instructions, then exit. */
 type Step = (maxCycles: number) => { retired: number; charge?: number; exit: VcpuExit };
@@ -72,7 +72,7 @@ function setUp(...scripts: Step[]) {
   const { ports, writes } = bus();
   const vm = { vcpus: vcpus as unknown as Vcpu[] } as unknown as Vm;
   const core = new KvmCore(host);
-  const machine = new Machine({ core, vm, ports, memory: ports, retired: () => retired });
+  const machine = new VcpuDriver({ core, vm, ports, memory: ports, retired: () => retired });
   return { machine, core, writes, runs, timers, clock, state: { get retired() { return retired; } } }; // prettier-ignore
 }
 

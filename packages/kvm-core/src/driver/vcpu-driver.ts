@@ -2,9 +2,9 @@ import type { DeviceEnvironment, DeviceStop, IoBus, Vcpu, VcpuExit, Vm } from ".
 import type { KvmCore } from "../core.js";
 import { eventLoopTurn } from "./event-loop.js";
 import { IoExits } from "./io-exits.js";
-import type { MachineStop } from "./stop.js";
+import type { DriverStop } from "./stop.js";
 
-export interface MachineParts {
+export interface DriverParts {
   readonly core: KvmCore;
   readonly vm: Vm;
   /** Devices on ports, and on guest physical addresses. */
@@ -22,7 +22,7 @@ export interface SleepActions {
   wake(): void;
 }
 
-export interface MachineRunOptions {
+export interface DriverOptions {
   /** Stop with `budget` after so many guest instructions, to the instruction. */
   readonly maxInstructions?: number;
   /** Stop with `aborted`; looked at between slices. */
@@ -53,7 +53,7 @@ const TURN_CYCLES = 20_000;
 /** Timers in a row that wake nobody: past it, the guest is halted for good, however many are still to come. */
 const MAX_IDLE_TIMERS = 1000;
 
-type Progress = "runnable" | "idle" | MachineStop;
+type Progress = "runnable" | "idle" | DriverStop;
 
 /**
  * The driver above `vcpu.run()`: runs the vCPUs of a VM in turn, hands their exits to the devices, lets virtual time
@@ -62,12 +62,12 @@ type Progress = "runnable" | "idle" | MachineStop;
  * Slices are cut by virtual time and the order of vCPUs is fixed, so a run is a pure function of its inputs. Outside
  * input enters between slices, and is recorded.
  */
-export class Machine {
+export class VcpuDriver {
   readonly core: KvmCore;
   readonly vm: Vm;
   readonly ports: IoBus;
   readonly memory: IoBus;
-  /** What devices of this machine get. */
+  /** What the devices get. */
   readonly environment: DeviceEnvironment;
   readonly #io: IoExits;
   readonly #retired: () => number;
@@ -79,7 +79,7 @@ export class Machine {
   #woken = false;
   #running = false;
 
-  constructor({ core, vm, ports, memory, retired, sleep }: MachineParts) {
+  constructor({ core, vm, ports, memory, retired, sleep }: DriverParts) {
     this.core = core;
     this.vm = vm;
     this.ports = ports;
@@ -116,8 +116,8 @@ export class Machine {
   }
 
   /** Run until something stops the machine. What stopped it may be taken up again by another `run`. */
-  async run(options: MachineRunOptions = {}): Promise<MachineStop> {
-    if (this.#running) throw new Error("machine.run(): this machine runs already");
+  async run(options: DriverOptions = {}): Promise<DriverStop> {
+    if (this.#running) throw new Error("run(): it runs already");
     this.#running = true;
     try {
       const end = this.#retired() + (options.maxInstructions ?? Number.POSITIVE_INFINITY);

@@ -1,7 +1,7 @@
 import type { InternalError } from "../contract/index.js";
 
-/** Why `machine.run()` came to an end. */
-export type MachineStop =
+/** Why the driver came to an end. */
+export type DriverStop =
   /** The guest wrote `value` to the debug-exit port. */
   | { readonly stop: "debug-exit"; readonly value: number }
   /** Every vCPU is halted, and nothing that could wake one is due. */

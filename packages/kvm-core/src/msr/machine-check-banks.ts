@@ -1,0 +1,2 @@
+/** KVM_MAX_MCE_BANKS. */
+export const MCE_BANKS = 32;
