@@ -38,9 +38,10 @@ export function opsPage() {
 }
 
 function opEntry(name, signatures) {
-  const { kind, context, hot, returns, throws, summary } = describeOp(name);
+  const { kind, context, hot, returns, fills, throws, summary } = describeOp(name);
   const facts = [
-    `- Returns: ${escape(returns)}.`,
+    `- Returns: ${escape(returns ?? "nothing")}.`,
+    ...(fills === undefined ? [] : [`- Fills in: ${escape(fills)}.`]),
     `- Context: \`${context}\`${hot ? "; hot" : ""}.`,
     ...(kind === "op" ? [] : [`- Kind: \`${kind}\`, ${KINDS[kind]}.`]),
     ...(throws === undefined ? [] : [`- Throws: ${throws.map((code) => `\`${code}\``).join(", ")}.`]),

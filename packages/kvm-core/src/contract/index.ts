@@ -11,6 +11,7 @@ export * from "./lifecycle.js";
 export * from "./op-call.js";
 export * from "./op-types.js";
 export * from "./op.js";
+export { OP_GROUPS, type OpGroup } from "./ops/index.js";
 export * from "./pmu.js";
 export * from "./state.js";
 export * from "./vm.js";

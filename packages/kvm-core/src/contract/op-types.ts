@@ -1,4 +1,5 @@
 import type { OpDeclaration, OpFunction, OpKind } from "./op.js";
+import { OP_GROUPS, type OpGroup } from "./ops/index.js";
 import { X86_OPS } from "./x86-ops.js";
 
 type X86Ops = typeof X86_OPS;
@@ -13,6 +14,10 @@ type KindOf<D> = D extends OpDeclaration<OpFunction, infer K> ? K : never;
 
 /** The name of an op: the kernel's, letter for letter. */
 export type OpName = keyof FlatOps;
+/** The field of `struct kvm_x86_ops` or of `struct kvm_pmu_ops` that an op's name stands for. */
+export type OpField =
+  | { readonly table: "x86_ops"; readonly member: keyof TopOps }
+  | { readonly table: "pmu_ops"; readonly member: keyof PmuOps };
 export type OpSignature<N extends OpName> = SignatureOf<FlatOps[N]>;
 export type OpArgs<N extends OpName> = Parameters<OpSignature<N>>;
 export type OpResult<N extends OpName> = ReturnType<OpSignature<N>>;
@@ -46,21 +51,49 @@ export function isOpName(name: string): name is OpName {
   return Object.hasOwn(OPS, name);
 }
 
-/** An op's declaration without its signature: what tools and checks read. */
+/** Where the call table, and a backend's, has an op. */
+export function opField(name: OpName): OpField {
+  return isMember(name)
+    ? { table: "x86_ops", member: name }
+    : { table: "pmu_ops", member: name.slice("pmu_ops.".length) as keyof PmuOps };
+}
+
+function isMember(name: OpName): name is keyof TopOps {
+  return Object.hasOwn(X86_OPS, name);
+}
+
+/** Something for each op, made of its name. */
+export function forEachOp<T>(make: (name: OpName) => T): { readonly [N in OpName]: T } {
+  return Object.fromEntries(OP_NAMES.map((name) => [name, make(name)])) as { readonly [N in OpName]: T };
+}
+
+/** An op's declaration without its signature, with its group: what tools and checks read. */
 export type AnyOpDeclaration = Omit<OpDeclaration<OpFunction, OpKind>, "args" | "result" | "signature"> & {
+  readonly group: OpGroup;
   readonly args: readonly string[];
   readonly result: "void" | "boolean" | "number" | "bigint" | "object" | readonly string[];
 };
 
+const DESCRIPTIONS: { readonly [N in OpName]: AnyOpDeclaration } = Object.freeze(
+  forEachOp((name) => Object.freeze({ ...OPS[name], group: groupOf(OPS[name]) })),
+);
+
 export function describeOp(name: OpName): AnyOpDeclaration {
-  return OPS[name];
+  return DESCRIPTIONS[name];
+}
+
+/** The group whose record has the declaration. */
+function groupOf(declaration: unknown): OpGroup {
+  const groups = Object.entries(OP_GROUPS) as [OpGroup, Readonly<Record<string, unknown>>][];
+  const found = groups.find(([, members]) => Object.values(members).includes(declaration));
+  if (found === undefined) throw new Error("the list has an op that is in no group");
+  return found[0];
 }
 
 function flatten(): { readonly [N in OpName]: FlatOps[N] } {
-  const flat: Record<string, unknown> = {};
-  for (const [name, member] of Object.entries(X86_OPS)) {
-    if (name !== "pmu_ops") flat[name] = member;
-    else for (const [pmuName, pmuOp] of Object.entries(member)) flat[`pmu_ops.${pmuName}`] = pmuOp;
-  }
-  return Object.freeze(flat) as { readonly [N in OpName]: FlatOps[N] };
+  const pmu = Object.entries(X86_OPS.pmu_ops).map(([name, declared]) => [`pmu_ops.${name}`, declared] as const);
+  const flat = Object.entries(X86_OPS).flatMap(([name, member]): (readonly [string, unknown])[] =>
+    name === "pmu_ops" ? pmu : [[name, member]],
+  );
+  return Object.freeze(Object.fromEntries(flat) as { readonly [N in OpName]: FlatOps[N] });
 }

@@ -19,31 +19,6 @@ export type ResultKind<R> = [R] extends [void]
           ? readonly R[]
           : "object";
 
-/** Chapters of the contract; a file of `contract/ops/` each. */
-export type OpGroup =
-  | "module-init"
-  | "per-cpu"
-  | "capability"
-  | "vm"
-  | "vcpu-lifecycle"
-  | "run-loop"
-  | "register-gpr"
-  | "register-segment"
-  | "register-control"
-  | "register-table"
-  | "register-msr"
-  | "register-fpu"
-  | "debug"
-  | "mmu"
-  | "dirty-log"
-  | "event-injection"
-  | "interrupt-controller"
-  | "time"
-  | "power-cache"
-  | "halt-block"
-  | "nested"
-  | "pmu";
-
 /** In what state of the host an op is called: what the key means is the text. */
 export const OP_CONTEXTS = {
   module: "while the backend is registered or removed; may sleep",
@@ -59,21 +34,23 @@ export const OP_CONTEXTS = {
 } as const;
 export type OpContext = keyof typeof OP_CONTEXTS;
 
-/** What is said about an op beside its signature. `F` is the signature. */
+/** What is said about an op beside its signature, its group and its result's meaning. `F` is the signature. */
 export interface OpDescription<F extends OpFunction> {
-  /** A name for each argument, in order. `vcpu` and `vm` say whose call it is: see {@link OpDeclaration}. */
+  /** A name for each argument, in order. A first one named `vcpu`, `vm` or `pmc` says whose call it is. */
   readonly args: Labels<Parameters<F>>;
-  readonly group: OpGroup;
   readonly context: OpContext;
   /** Called on every entry, every exit or every fault. */
   readonly hot: boolean;
-  /** What the result means, or what a call fills in. For a boolean, the first word names what `true` says. */
-  readonly returns: string;
   readonly result: ResultKind<ReturnType<F>>;
+  /** What a call fills in: arguments, or members of the vCPU's state. */
+  readonly fills?: string | undefined;
   /** Codes of the errors that the op may throw: where the kernel's returns -errno. */
-  readonly throws?: readonly KvmErrorCode[];
+  readonly throws?: readonly KvmErrorCode[] | undefined;
   readonly summary: string;
 }
+
+/** What the result means, where there is one. For a boolean, the first word names what `true` says. */
+export type ResultMeaning<R> = [R] extends [void] ? { readonly returns?: never } : { readonly returns: string };
 
 /** As in later kernels' kvm-x86-ops.h: KVM_X86_OP, KVM_X86_OP_OPTIONAL and KVM_X86_OP_OPTIONAL_RET0. */
 export type OpKind =
@@ -86,13 +63,15 @@ export type OpKind =
 
 export interface OpDeclaration<F extends OpFunction, K extends OpKind> extends OpDescription<F> {
   readonly kind: K;
+  /** What the result means; absent where the op returns nothing. */
+  readonly returns?: string | undefined;
   /** Carries the signature in the type; never there at run time. */
   readonly signature?: F;
 }
 
 function declare<K extends OpKind>(kind: K) {
   return <F extends OpFunction>() =>
-    (description: OpDescription<F>): OpDeclaration<F, K> =>
+    (description: OpDescription<F> & ResultMeaning<ReturnType<F>>): OpDeclaration<F, K> =>
       Object.freeze({ kind, ...description });
 }
 

@@ -3,6 +3,7 @@ import { DEBUG_OPS } from "./ops/debug.js";
 import { DIRTY_LOG_OPS } from "./ops/dirty-log.js";
 import { EVENT_INJECTION_OPS } from "./ops/event-injection.js";
 import { HALT_BLOCK_OPS } from "./ops/halt-block.js";
+import type { EveryDeclaration, OP_GROUPS } from "./ops/index.js";
 import { INTERRUPT_CONTROLLER_OPS } from "./ops/interrupt-controller.js";
 import { MMU_OPS } from "./ops/mmu.js";
 import { MODULE_INIT_OPS } from "./ops/module-init.js";
@@ -20,6 +21,9 @@ import { RUN_LOOP_OPS } from "./ops/run-loop.js";
 import { TIME_OPS } from "./ops/time.js";
 import { VCPU_LIFECYCLE_OPS } from "./ops/vcpu-lifecycle.js";
 import { VM_OPS } from "./ops/vm.js";
+
+/** Every op that a group declares; those of the PMU are in the table of their own that `pmu_ops` is. */
+type X86OpsList = EveryDeclaration<Omit<typeof OP_GROUPS, "pmu">> & { readonly pmu_ops: typeof PMU_OPS };
 
 /**
  * The members of `struct kvm_x86_ops` that VT-x sets in Linux 4.9, in the order in which `vmx_x86_ops` sets them; then
@@ -131,4 +135,4 @@ export const X86_OPS = {
   vcpu_blocking: HALT_BLOCK_OPS.vcpu_blocking,
   vcpu_unblocking: HALT_BLOCK_OPS.vcpu_unblocking,
   apicv_post_state_restore: INTERRUPT_CONTROLLER_OPS.apicv_post_state_restore,
-} as const;
+} as const satisfies X86OpsList;

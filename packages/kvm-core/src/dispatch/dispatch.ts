@@ -2,12 +2,14 @@ import type { HostClock } from "../host/index.js";
 import {
   checkInterceptor,
   describeOp,
+  forEachOp,
   InterceptorError,
   isLifecycleName,
   isOpName,
   KvmError,
   LIFECYCLE_HOOKS,
   OP_NAMES,
+  opField,
 } from "../contract/index.js";
 import type {
   Attachment,
@@ -55,7 +57,7 @@ export class OpDispatch {
   readonly hooks: CoreHooks;
   readonly #core = new X86OpCalls();
   readonly #backend = new X86OpCalls();
-  readonly #slots: ReadonlyMap<OpName, Slot>;
+  readonly #slots: { readonly [N in OpName]: Slot } = forEachOp((name) => new Slot(name));
   readonly #frames = new HandlerFrames();
   readonly #owners = new WeakMap<Interceptor, Owner>();
   readonly #clock: HostClock;
@@ -63,10 +65,8 @@ export class OpDispatch {
 
   constructor(clock: HostClock) {
     this.#clock = clock;
-    this.#slots = new Map(OP_NAMES.map((name) => [name, new Slot(name)]));
-    const ops = Object.fromEntries([...this.#slots].map(([name, slot]) => [name, slot.hook]));
     this.hooks = Object.freeze({
-      ops: Object.freeze(ops) as CoreHooks["ops"],
+      ops: Object.freeze(forEachOp((name) => this.#slots[name].hook)),
       events: createLifecycleHooks(),
     });
   }
@@ -89,7 +89,7 @@ export class OpDispatch {
   bind(backendName: string, ops: KvmX86Ops): void {
     if (this.isBound) throw new KvmError("EEXIST", "kvm_init", "a backend is registered already");
     const functions = functionsOf(backendName, ops);
-    for (const slot of this.#slots.values()) slot.implementation = functions.get(slot.op);
+    for (const slot of Object.values(this.#slots)) slot.implementation = functions.get(slot.op);
     this.#state = "bound";
     this.#bindAll();
   }
@@ -99,7 +99,7 @@ export class OpDispatch {
     if (this.#state !== "bound") throw new KvmError("EINVAL", "kvm_init", `the call table is ${this.#state}`);
     const functions = functionsOf(backendName, ops);
     this.#state = "frozen";
-    for (const slot of this.#slots.values()) {
+    for (const slot of Object.values(this.#slots)) {
       const implementation = functions.get(slot.op);
       if (implementation === slot.implementation) continue;
       slot.implementation = implementation;
@@ -109,13 +109,13 @@ export class OpDispatch {
 
   /** Take the backend's functions out again. */
   unbind(): void {
-    for (const slot of this.#slots.values()) slot.implementation = undefined;
+    for (const slot of Object.values(this.#slots)) slot.implementation = undefined;
     this.#state = "unbound";
     this.#bindAll();
   }
 
   status(name: OpName): OpStatus {
-    const slot = this.#slot(name);
+    const slot = this.#slots[name];
     const absent = slot.implementation === undefined;
     return {
       binding: !this.isBound ? "unbound" : absent ? "absent" : "bound",
@@ -137,7 +137,7 @@ export class OpDispatch {
     const detach: (() => void)[] = [];
     for (const [name, handlers] of Object.entries(interceptor.ops ?? {})) {
       if (!isOpName(name)) continue;
-      const slot = this.#slot(name);
+      const slot = this.#slots[name];
       const leave = slot.hook.attach(order, owner, scope, handlers as AnyHandlers);
       this.#bindSlot(slot);
       detach.push(() => {
@@ -174,19 +174,9 @@ export class OpDispatch {
     return owner;
   }
 
-  #slot(name: OpName): Slot {
-    const slot = this.#slots.get(name);
-    if (slot === undefined) throw new RangeError(`unknown op "${name}"`);
-    return slot;
-  }
-
   #bindAll(): void {
-    const inCore = Object.fromEntries([...this.#slots].map(([name, slot]) => [name, this.#boundTo(slot, "core")]));
-    const inBackend = Object.fromEntries(
-      [...this.#slots].map(([name, slot]) => [name, this.#boundTo(slot, "backend")]),
-    );
-    this.#core.bind(inCore as BoundOps);
-    this.#backend.bind(inBackend as BoundOps);
+    this.#core.bind(forEachOp((name) => this.#boundTo(this.#slots[name], "core")) as BoundOps);
+    this.#backend.bind(forEachOp((name) => this.#boundTo(this.#slots[name], "backend")) as BoundOps);
   }
 
   #bindSlot(slot: Slot): void {
@@ -269,9 +259,9 @@ function functionsOf(backendName: string, ops: KvmX86Ops): Map<OpName, AnyOp | u
 }
 
 function setField(calls: X86OpCalls, op: OpName, value: AnyOp | undefined): void {
-  const member = op.startsWith("pmu_ops.") ? op.slice("pmu_ops.".length) : op;
-  const table: object = member === op ? calls : calls.pmu_ops;
-  (table as Record<string, AnyOp | undefined>)[member] = value;
+  const { table, member } = opField(op);
+  const fields: object = table === "pmu_ops" ? calls.pmu_ops : calls;
+  (fields as { [M in typeof member]: AnyOp | undefined })[member] = value;
 }
 
 /** Refuse an attachment that could not tell its calls from others'. */

@@ -1,16 +1,20 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import type {
   KvmX86Ops,
   MsrAccess,
   OpArgs,
   OpCaller,
+  OpField,
   OpName,
   OpResult,
   OpSignature,
   Vcpu,
   Vm,
 } from "../../src/contract/index.js";
-import { describeOp, isOpName, op, OP_NAMES, OPS, X86_OPS } from "../../src/contract/index.js";
+import { describeOp, isOpName, op, opField, OP_GROUPS, OP_NAMES, OPS, X86_OPS } from "../../src/contract/index.js";
+import type { EveryDeclaration } from "../../src/contract/ops/index.js";
 
 /** The left-hand sides of vmx_x86_ops in Linux 4.9, in their order. */
 const SEED = `cpu_has_kvm_support disabled_by_bios hardware_setup hardware_unsetup check_processor_compatibility
@@ -55,9 +59,10 @@ describe("the op contract", () => {
   it.each(OP_NAMES)("says all there is to say about %s", (name) => {
     const described = describeOp(name);
     expect(described.summary).toMatch(/^[A-Z].*\.$/);
+    expect(described.returns === undefined).toBe(described.result === "void");
     expect(described.returns).not.toBe("");
+    expect(described.fills).not.toBe("");
     if (described.result === "boolean") expect(described.returns).toMatch(/^[a-z]+: ./);
-    if (described.result === "void") expect(described.returns).toMatch(/^nothing(; .+)?$/);
     expect(new Set(described.args).size).toBe(described.args.length);
     // vm first or vcpu first: the scope of a call is found there.
     expect(described.args.slice(1)).not.toContain("vcpu");
@@ -87,12 +92,66 @@ describe("the op contract", () => {
     expectTypeOf<OpCaller["pmu_ops"]["init"]>().toEqualTypeOf<(vcpu: Vcpu) => void>();
   });
 
+  it("has every op in one group, under its own name, and every file of groups", async () => {
+    const folder = join(import.meta.dirname, "../../src/contract/ops");
+    const files = readdirSync(folder).filter((file) => file !== "index.ts");
+    const records: unknown[] = [];
+    for (const file of files) records.push(...Object.values((await import(join(folder, file))) as object));
+    expect(new Set(records)).toEqual(new Set(Object.values(OP_GROUPS)));
+    expect(files.map((file) => file.replace(/[.]ts$/, "")).sort()).toEqual(Object.keys(OP_GROUPS).sort());
+
+    for (const name of OP_NAMES) {
+      const group: Readonly<Record<string, unknown>> = OP_GROUPS[describeOp(name).group];
+      expect(group[opField(name).member], name).toBe(OPS[name]);
+    }
+    const declared = Object.values(OP_GROUPS).flatMap((group) => Object.keys(group));
+    expect(declared).toHaveLength(OP_NAMES.length);
+    expect(describeOp("get_msr").group).toBe("register-msr");
+    expect(describeOp("pmu_ops.get_msr").group).toBe("pmu");
+  });
+
+  it("says in which table an op has its field", () => {
+    expect(opField("get_msr")).toEqual({ table: "x86_ops", member: "get_msr" });
+    expect(opField("pmu_ops.get_msr")).toEqual({ table: "pmu_ops", member: "get_msr" });
+    expectTypeOf<Extract<OpField, { table: "pmu_ops" }>["member"]>().toEqualTypeOf<keyof typeof X86_OPS.pmu_ops>();
+    expectTypeOf<"pmu_ops">().not.toExtend<OpField["member"]>();
+  });
+
+  it("refuses a list that lacks a declaration of a group, or has one that is in none", () => {
+    const rest = { args: [], context: "any", hot: false, result: "number", returns: "levels", summary: "" } as const;
+    const depth = op<() => number>()(rest);
+    const width = op<() => string>()({ ...rest, result: [""] });
+    type Groups = { readonly mmu: { readonly depth: typeof depth }; readonly time: { readonly width: typeof width } };
+    expectTypeOf<EveryDeclaration<Groups>>().toEqualTypeOf<{
+      readonly depth: typeof depth;
+      readonly width: typeof width;
+    }>();
+    const all = { depth, width } satisfies EveryDeclaration<Groups>;
+    // @ts-expect-error `width` is declared and not listed
+    const forgotten = { depth } satisfies EveryDeclaration<Groups>;
+    // @ts-expect-error `height` is listed and in no group
+    const homeless = { depth, width, height: depth } satisfies EveryDeclaration<Groups>;
+    // @ts-expect-error under the name of another, with another signature
+    const swapped = { depth, width: depth } satisfies EveryDeclaration<Groups>;
+    expect([all, forgotten, homeless, swapped].map((list) => Object.keys(list).length)).toEqual([2, 1, 3, 2]);
+  });
+
   it("refuses labels, results and signatures that do not agree", () => {
-    const rest = { group: "mmu", context: "any", hot: false, returns: "levels", summary: "" } as const;
+    const rest = { context: "any", hot: false, returns: "levels", summary: "" } as const;
     // @ts-expect-error one argument, two labels
     op<(vcpu: Vcpu) => number>()({ ...rest, args: ["vcpu", "more"], result: "number" });
     // @ts-expect-error the result is no number
     op<(vcpu: Vcpu) => boolean>()({ ...rest, args: ["vcpu"], result: "number" });
     expect(op<() => number>()({ ...rest, args: [], result: "number" }).kind).toBe("op");
+  });
+
+  it("has the meaning of a result said where there is a result, and nowhere else", () => {
+    const rest = { args: [], context: "any", hot: false, summary: "" } as const;
+    // @ts-expect-error what the number means is not said
+    op<() => number>()({ ...rest, result: "number" });
+    // @ts-expect-error the op returns nothing
+    op<() => void>()({ ...rest, result: "void", returns: "nothing" });
+    expect(op<() => void>()({ ...rest, result: "void", fills: "table" }).returns).toBeUndefined();
+    expect(op<() => number>()({ ...rest, result: "number", returns: "levels" }).returns).toBe("levels");
   });
 });

@@ -5,7 +5,6 @@ import type { Vcpu } from "../vm.js";
 export const CAPABILITY_OPS = {
   cpu_has_accelerated_tpr: op<() => boolean>()({
     args: [],
-    group: "capability",
     context: "vm-ioctl",
     hot: false,
     result: "boolean",
@@ -14,7 +13,6 @@ export const CAPABILITY_OPS = {
   }),
   cpu_has_high_real_mode_segbase: op<() => boolean>()({
     args: [],
-    group: "capability",
     context: "vm-ioctl",
     hot: false,
     result: "boolean",
@@ -24,16 +22,13 @@ export const CAPABILITY_OPS = {
   }),
   cpuid_update: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "capability",
     context: "vcpu-ioctl",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Follow a new guest CPUID: recompute the controls that depend on it.",
   }),
   rdtscp_supported: op<() => boolean>()({
     args: [],
-    group: "capability",
     context: "vm-ioctl",
     hot: false,
     result: "boolean",
@@ -42,7 +37,6 @@ export const CAPABILITY_OPS = {
   }),
   invpcid_supported: op<() => boolean>()({
     args: [],
-    group: "capability",
     context: "vm-ioctl",
     hot: false,
     result: "boolean",
@@ -51,16 +45,14 @@ export const CAPABILITY_OPS = {
   }),
   set_supported_cpuid: op<(leaf: number, entry: CpuidEntry) => void>()({
     args: ["leaf", "entry"],
-    group: "capability",
     context: "vm-ioctl",
     hot: false,
     result: "void",
-    returns: "nothing; edits entry",
+    fills: "entry",
     summary: "Add to one supported CPUID leaf the bits that only the backend can grant.",
   }),
   mpx_supported: op<() => boolean>()({
     args: [],
-    group: "capability",
     context: "vm-ioctl",
     hot: false,
     result: "boolean",
@@ -69,7 +61,6 @@ export const CAPABILITY_OPS = {
   }),
   xsaves_supported: op<() => boolean>()({
     args: [],
-    group: "capability",
     context: "vm-ioctl",
     hot: false,
     result: "boolean",

@@ -4,16 +4,13 @@ import type { Vcpu } from "../vm.js";
 export const DEBUG_OPS = {
   update_bp_intercept: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "debug",
     context: "vcpu-ioctl",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Recompute which exceptions exit, after the debug settings changed.",
   }),
   get_dr6: op<(vcpu: Vcpu) => bigint>()({
     args: ["vcpu"],
-    group: "debug",
     context: "vcpu-loaded",
     hot: false,
     result: "bigint",
@@ -22,29 +19,24 @@ export const DEBUG_OPS = {
   }),
   set_dr6: op<(vcpu: Vcpu, value: bigint) => void>()({
     args: ["vcpu", "value"],
-    group: "debug",
     context: "vcpu-loaded",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Store DR6 where the backend keeps it. Empty on VT-x.",
   }),
   set_dr7: op<(vcpu: Vcpu, value: bigint) => void>()({
     args: ["vcpu", "value"],
-    group: "debug",
     context: "vcpu-loaded",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Write the DR7 in effect, the guest's or a debugger's.",
   }),
   sync_dirty_debug_regs: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "debug",
     context: "interrupts-off",
     hot: false,
     result: "void",
-    returns: "nothing; updates vcpu.arch",
+    fills: "db, dr6 and dr7 of vcpu.arch",
     summary: "Read back the debug registers that the guest was let write without an exit, and trap them again.",
   }),
 };

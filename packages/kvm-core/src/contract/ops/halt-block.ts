@@ -4,7 +4,6 @@ import type { Vcpu } from "../vm.js";
 export const HALT_BLOCK_OPS = {
   pre_block: ret0<(vcpu: Vcpu) => boolean>()({
     args: ["vcpu"],
-    group: "halt-block",
     context: "vcpu-loaded",
     hot: false,
     result: "boolean",
@@ -13,29 +12,23 @@ export const HALT_BLOCK_OPS = {
   }),
   post_block: optional<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "halt-block",
     context: "vcpu-loaded",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Undo pre_block after the vCPU woke.",
   }),
   vcpu_blocking: optional<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "halt-block",
     context: "preempt-off",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Hear that the vCPU begins to sleep. Only SVM has it in 4.9.",
   }),
   vcpu_unblocking: optional<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "halt-block",
     context: "preempt-off",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Hear that the vCPU stops sleeping. Only SVM has it in 4.9.",
   }),
 };

@@ -5,16 +5,13 @@ import type { Vcpu } from "../vm.js";
 export const MMU_OPS = {
   tlb_flush: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "mmu",
     context: "before-entry",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Drop every cached translation of the vCPU.",
   }),
   get_tdp_level: op<() => number>()({
     args: [],
-    group: "mmu",
     context: "vcpu-loaded",
     hot: false,
     result: "number",
@@ -23,7 +20,6 @@ export const MMU_OPS = {
   }),
   get_mt_mask: op<(vcpu: Vcpu, gfn: number, isMmio: boolean) => bigint>()({
     args: ["vcpu", "gfn", "isMmio"],
-    group: "mmu",
     context: "mmu-lock",
     hot: true,
     result: "bigint",
@@ -32,7 +28,6 @@ export const MMU_OPS = {
   }),
   get_lpage_level: op<() => number>()({
     args: [],
-    group: "mmu",
     context: "mmu-lock",
     hot: true,
     result: "number",
@@ -41,11 +36,9 @@ export const MMU_OPS = {
   }),
   set_tdp_cr3: op<(vcpu: Vcpu, root: HostPhysAddr) => void>()({
     args: ["vcpu", "root"],
-    group: "mmu",
     context: "before-entry",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Load the root of the second-stage page table, and with it the guest's CR3 and PDPTEs.",
   }),
 };

@@ -3,7 +3,6 @@ import { op } from "../op.js";
 export const MODULE_INIT_OPS = {
   cpu_has_kvm_support: op<() => boolean>()({
     args: [],
-    group: "module-init",
     context: "module",
     hot: false,
     result: "boolean",
@@ -12,7 +11,6 @@ export const MODULE_INIT_OPS = {
   }),
   disabled_by_bios: op<() => boolean>()({
     args: [],
-    group: "module-init",
     context: "module",
     hot: false,
     result: "boolean",
@@ -21,22 +19,18 @@ export const MODULE_INIT_OPS = {
   }),
   hardware_setup: op<() => void>()({
     args: [],
-    group: "module-init",
     context: "module",
     hot: false,
     result: "void",
-    returns: "nothing",
     throws: ["EIO", "ENOMEM", "EOPNOTSUPP"],
     summary:
       "Allocate what all processors share, read the capabilities, settle the features, and take out the optional ops that the processor cannot serve. The call table is frozen after it.",
   }),
   hardware_unsetup: op<() => void>()({
     args: [],
-    group: "module-init",
     context: "module",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Undo hardware_setup: on removal, or when a later step of registration fails.",
   }),
 };

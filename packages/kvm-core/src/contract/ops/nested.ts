@@ -5,7 +5,6 @@ import type { Vcpu } from "../vm.js";
 export const NESTED_OPS = {
   check_intercept: op<(vcpu: Vcpu, info: InstructionInfo, stage: InterceptStage) => "continue" | "intercepted">()({
     args: ["vcpu", "info", "stage"],
-    group: "nested",
     context: "vcpu-loaded",
     hot: false,
     result: ["continue", "intercepted"],
@@ -14,7 +13,6 @@ export const NESTED_OPS = {
   }),
   check_nested_events: ret0<(vcpu: Vcpu, externalIntr: boolean) => boolean>()({
     args: ["vcpu", "externalIntr"],
-    group: "nested",
     context: "vcpu-loaded",
     hot: true,
     result: "boolean",

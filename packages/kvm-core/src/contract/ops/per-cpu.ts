@@ -3,7 +3,6 @@ import { op } from "../op.js";
 export const PER_CPU_OPS = {
   check_processor_compatibility: op<() => boolean>()({
     args: [],
-    group: "per-cpu",
     context: "per-cpu",
     hot: false,
     result: "boolean",
@@ -12,22 +11,18 @@ export const PER_CPU_OPS = {
   }),
   hardware_enable: op<() => void>()({
     args: [],
-    group: "per-cpu",
     context: "per-cpu",
     hot: false,
     result: "void",
-    returns: "nothing",
     throws: ["EBUSY", "EIO"],
     summary:
       "Switch virtualization on for the current processor: with the first VM, and when a processor comes online or resumes.",
   }),
   hardware_disable: op<() => void>()({
     args: [],
-    group: "per-cpu",
     context: "per-cpu",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Switch virtualization off for the current processor, and let go of every vCPU state that it holds.",
   }),
 };

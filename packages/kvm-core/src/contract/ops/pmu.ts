@@ -7,7 +7,6 @@ import type { Vcpu } from "../vm.js";
 export const PMU_OPS = {
   find_arch_event: op<(vcpu: Vcpu, eventSelect: number, unitMask: number) => number>()({
     args: ["vcpu", "eventSelect", "unitMask"],
-    group: "pmu",
     context: "vcpu-loaded",
     hot: false,
     result: "number",
@@ -16,7 +15,6 @@ export const PMU_OPS = {
   }),
   find_fixed_event: op<(idx: number) => number>()({
     args: ["idx"],
-    group: "pmu",
     context: "vcpu-loaded",
     hot: false,
     result: "number",
@@ -25,7 +23,6 @@ export const PMU_OPS = {
   }),
   pmc_is_enabled: op<(pmc: Pmc) => boolean>()({
     args: ["pmc"],
-    group: "pmu",
     context: "vcpu-loaded",
     hot: false,
     result: "boolean",
@@ -34,7 +31,6 @@ export const PMU_OPS = {
   }),
   pmc_idx_to_pmc: op<(vcpu: Vcpu, idx: number) => Pmc | undefined>()({
     args: ["vcpu", "idx"],
-    group: "pmu",
     context: "vcpu-loaded",
     hot: false,
     result: "object",
@@ -43,7 +39,6 @@ export const PMU_OPS = {
   }),
   msr_idx_to_pmc: op<(vcpu: Vcpu, idx: number) => Pmc | undefined>()({
     args: ["vcpu", "idx"],
-    group: "pmu",
     context: "vcpu-loaded",
     hot: false,
     result: "object",
@@ -52,7 +47,6 @@ export const PMU_OPS = {
   }),
   is_valid_msr_idx: op<(vcpu: Vcpu, idx: number) => boolean>()({
     args: ["vcpu", "idx"],
-    group: "pmu",
     context: "vcpu-loaded",
     hot: false,
     result: "boolean",
@@ -61,7 +55,6 @@ export const PMU_OPS = {
   }),
   is_valid_msr: op<(vcpu: Vcpu, index: number) => boolean>()({
     args: ["vcpu", "index"],
-    group: "pmu",
     context: "vcpu-loaded",
     hot: false,
     result: "boolean",
@@ -70,7 +63,6 @@ export const PMU_OPS = {
   }),
   get_msr: op<(vcpu: Vcpu, msr: MsrAccess) => boolean>()({
     args: ["vcpu", "msr"],
-    group: "pmu",
     context: "vcpu-loaded",
     hot: false,
     result: "boolean",
@@ -79,7 +71,6 @@ export const PMU_OPS = {
   }),
   set_msr: op<(vcpu: Vcpu, msr: MsrAccess) => boolean>()({
     args: ["vcpu", "msr"],
-    group: "pmu",
     context: "vcpu-loaded",
     hot: false,
     result: "boolean",
@@ -88,29 +79,24 @@ export const PMU_OPS = {
   }),
   refresh: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "pmu",
     context: "vcpu-ioctl",
     hot: false,
     result: "void",
-    returns: "nothing; updates vcpu.arch.pmu",
+    fills: "vcpu.arch.pmu",
     summary: "Follow a new guest CPUID: version, counters, widths and masks.",
   }),
   init: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "pmu",
     context: "vm-ioctl",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Set up the counters of a new vCPU.",
   }),
   reset: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "pmu",
     context: "vcpu-loaded",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Stop every counter and clear the PMU's registers.",
   }),
 };

@@ -3,7 +3,6 @@ import { op } from "../op.js";
 export const POWER_CACHE_OPS = {
   has_wbinvd_exit: op<() => boolean>()({
     args: [],
-    group: "power-cache",
     context: "preempt-off",
     hot: false,
     result: "boolean",

@@ -4,7 +4,6 @@ import type { Vcpu } from "../vm.js";
 export const REGISTER_FPU_OPS = {
   get_pkru: op<(vcpu: Vcpu) => number>()({
     args: ["vcpu"],
-    group: "register-fpu",
     context: "vcpu-loaded",
     hot: false,
     result: "number",
@@ -13,20 +12,16 @@ export const REGISTER_FPU_OPS = {
   }),
   fpu_activate: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "register-fpu",
     context: "vcpu-loaded",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Give the guest the FPU: trap #NM no longer, and let it own CR0.TS.",
   }),
   fpu_deactivate: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "register-fpu",
     context: "before-entry",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Take the FPU away until the guest uses it: set CR0.TS in hardware only, and trap #NM.",
   }),
 };

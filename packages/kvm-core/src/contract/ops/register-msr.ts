@@ -5,7 +5,6 @@ import type { Vcpu } from "../vm.js";
 export const REGISTER_MSR_OPS = {
   get_msr: op<(vcpu: Vcpu, msr: MsrAccess) => boolean>()({
     args: ["vcpu", "msr"],
-    group: "register-msr",
     context: "vcpu-loaded",
     hot: true,
     result: "boolean",
@@ -14,7 +13,6 @@ export const REGISTER_MSR_OPS = {
   }),
   set_msr: op<(vcpu: Vcpu, msr: MsrAccess) => boolean>()({
     args: ["vcpu", "msr"],
-    group: "register-msr",
     context: "vcpu-loaded",
     hot: true,
     result: "boolean",

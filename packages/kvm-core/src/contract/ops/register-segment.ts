@@ -5,7 +5,6 @@ import type { Vcpu } from "../vm.js";
 export const REGISTER_SEGMENT_OPS = {
   get_segment_base: op<(vcpu: Vcpu, seg: Sreg) => bigint>()({
     args: ["vcpu", "seg"],
-    group: "register-segment",
     context: "vcpu-loaded",
     hot: false,
     result: "bigint",
@@ -14,25 +13,21 @@ export const REGISTER_SEGMENT_OPS = {
   }),
   get_segment: op<(vcpu: Vcpu, segment: Segment, seg: Sreg) => void>()({
     args: ["vcpu", "segment", "seg"],
-    group: "register-segment",
     context: "vcpu-loaded",
     hot: false,
     result: "void",
-    returns: "nothing; fills segment",
+    fills: "segment",
     summary: "Read one segment register with its hidden part, as the guest sees it.",
   }),
   set_segment: op<(vcpu: Vcpu, segment: Segment, seg: Sreg) => void>()({
     args: ["vcpu", "segment", "seg"],
-    group: "register-segment",
     context: "vcpu-loaded",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Load one segment register with its hidden part.",
   }),
   get_cpl: op<(vcpu: Vcpu) => number>()({
     args: ["vcpu"],
-    group: "register-segment",
     context: "vcpu-loaded",
     hot: true,
     result: "number",
@@ -41,11 +36,10 @@ export const REGISTER_SEGMENT_OPS = {
   }),
   get_cs_db_l_bits: op<(vcpu: Vcpu, bits: CsBits) => void>()({
     args: ["vcpu", "bits"],
-    group: "register-segment",
     context: "vcpu-loaded",
     hot: false,
     result: "void",
-    returns: "nothing; fills bits",
+    fills: "bits",
     summary: "Read the D/B and L bits of CS: default operand size and 64-bit mode.",
   }),
 };

@@ -5,26 +5,22 @@ import type { Vcpu } from "../vm.js";
 export const RUN_LOOP_OPS = {
   prepare_guest_switch: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "run-loop",
     context: "preempt-off",
     hot: true,
     result: "void",
-    returns: "nothing",
     summary:
       "Save the host state that an exit does not restore and load the guest's, if that is not yet done since the last vcpu_put.",
   }),
   run: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "run-loop",
     context: "interrupts-off",
     hot: true,
     result: "void",
-    returns: "nothing; the exit is kept in the backend's state for handle_exit",
+    fills: "the backend's own record of the exit, which handle_exit acts on",
     summary: "Enter the guest and come back after one exit. Returns at once where the guest state needs emulation.",
   }),
   handle_exit: op<(vcpu: Vcpu) => boolean>()({
     args: ["vcpu"],
-    group: "run-loop",
     context: "vcpu-loaded",
     hot: true,
     result: "boolean",
@@ -34,29 +30,24 @@ export const RUN_LOOP_OPS = {
   }),
   skip_emulated_instruction: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "run-loop",
     context: "vcpu-loaded",
     hot: true,
     result: "void",
-    returns: "nothing",
     summary: "Advance RIP past the instruction that caused the exit and end its interrupt shadow.",
   }),
   get_exit_info: op<(vcpu: Vcpu, info: ExitInfo) => void>()({
     args: ["vcpu", "info"],
-    group: "run-loop",
     context: "vcpu-loaded",
     hot: false,
     result: "void",
-    returns: "nothing; fills info",
+    fills: "info",
     summary: "Give the raw details of the exit for tracing. Called only while somebody traces exits.",
   }),
   handle_external_intr: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "run-loop",
     context: "interrupts-off",
     hot: true,
     result: "void",
-    returns: "nothing",
     summary: "Serve the host interrupt that ended the guest's turn, before interrupts are turned on.",
   }),
 };

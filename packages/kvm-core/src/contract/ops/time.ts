@@ -4,16 +4,13 @@ import type { Vcpu } from "../vm.js";
 export const TIME_OPS = {
   write_tsc_offset: op<(vcpu: Vcpu, offset: bigint) => void>()({
     args: ["vcpu", "offset"],
-    group: "time",
     context: "vcpu-loaded",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Set the offset that is added to the host's TSC, modulo 2^64.",
   }),
   set_hv_timer: optional<(vcpu: Vcpu, deadlineTsc: bigint) => boolean>()({
     args: ["vcpu", "deadlineTsc"],
-    group: "time",
     context: "vcpu-loaded",
     hot: true,
     result: "boolean",
@@ -22,11 +19,9 @@ export const TIME_OPS = {
   }),
   cancel_hv_timer: optional<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
-    group: "time",
     context: "vcpu-loaded",
     hot: true,
     result: "void",
-    returns: "nothing",
     summary: "Disarm the timer in hardware. Absent together with set_hv_timer.",
   }),
 };

@@ -4,32 +4,26 @@ import type { Vm } from "../vm.js";
 export const VM_OPS = {
   set_tss_addr: op<(vm: Vm, address: number) => void>()({
     args: ["vm", "address"],
-    group: "vm",
     context: "vm-ioctl",
     hot: false,
     result: "void",
-    returns: "nothing",
     throws: ["EINVAL", "EEXIST", "ENOMEM", "EFAULT"],
     summary:
       "Serve KVM_SET_TSS_ADDR: back three guest pages at address with a private slot and build the task-state segment that real mode by way of virtual-8086 mode needs.",
   }),
   vm_init: ret0<(vm: Vm) => void>()({
     args: ["vm"],
-    group: "vm",
     context: "vm-ioctl",
     hot: false,
     result: "void",
-    returns: "nothing",
     throws: ["ENOMEM"],
     summary: "Make the backend's part of a new VM. Only SVM has it in 4.9.",
   }),
   vm_destroy: optional<(vm: Vm) => void>()({
     args: ["vm"],
-    group: "vm",
     context: "vm-ioctl",
     hot: false,
     result: "void",
-    returns: "nothing",
     summary: "Free the backend's part of a VM. Only SVM has it in 4.9.",
   }),
 };
