@@ -1,5 +1,3 @@
-import type { PmuState } from "./pmu.js";
-
 /** Indexes of `VcpuArch.regs`, in the encoding order of the general registers; then what is cached beside them. */
 export const REG = {
   RAX: 0, RCX: 1, RDX: 2, RBX: 3, RSP: 4, RBP: 5, RSI: 6, RDI: 7,
@@ -90,6 +88,13 @@ export interface MmuContext {
   shadowRootLevel: number;
   /** The guest's own four PDPTEs under PAE paging. */
   readonly pdptrs: BigUint64Array;
+}
+
+/** struct kvm_pmu, as far as it is shared between the generic layer and a backend. */
+export interface PmuState {
+  version: number;
+  gpCounters: number;
+  fixedCounters: number;
 }
 
 /**
