@@ -4,7 +4,7 @@ import type { KvmIntel } from "../kvm-intel.js";
 import { toVmx } from "../vcpu-vmx.js";
 import { hasInvpcid, hasMpx, hasRdtscp, hasSecondaryControls, hasXsaves } from "../vmcs/capabilities.js";
 import { secondaryControls, updateSecondaryControls } from "../vmcs/controls.js";
-import { setupMsrs } from "../vmcs/shared-msrs.js";
+import { setupMsrs } from "../vmcs/msr-switch.js";
 
 export function reportFlexpriority(intel: KvmIntel): boolean {
   return intel.features.flexpriority;

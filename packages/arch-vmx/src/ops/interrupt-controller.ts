@@ -5,7 +5,7 @@ import type { KvmIntel } from "../kvm-intel.js";
 import { toVmx } from "../vcpu-vmx.js";
 import { hasVirtualizeX2apicMode } from "../vmcs/capabilities.js";
 import { needsTprShadow } from "../vmcs/controls.js";
-import { setMsrBitmap } from "../vmcs/shared-msrs.js";
+import { setMsrBitmap } from "../vmcs/msr-switch.js";
 
 /** Exit when the guest's TPR drops below the class of an interrupt that waits for it. Classes are 0 to 15. */
 export function updateCr8Intercept(vcpu: Vcpu, tpr: number, irr: number): void {

@@ -7,7 +7,8 @@ import {
 } from "../vmcs/capabilities.js"; // prettier-ignore
 import { setupVmcsConfig, type VmcsConfig } from "../vmcs/config.js";
 import { MsrBitmaps } from "../vmcs/msr-bitmap.js";
-import { hasNx, SHARED_MSRS } from "../vmcs/shared-msrs.js";
+import { hasNx } from "../vmcs/msr-switch.js";
+import { SHARED_MSRS } from "../vmcs/shared-msrs.js";
 
 const PAGE = 4096;
 /** Two I/O bitmaps and four MSR bitmaps. */

@@ -4,7 +4,7 @@ import { vmxInstructionError } from "../errors.js";
 import type { KvmIntel } from "../kvm-intel.js";
 import { VM_SUCCEED } from "../processor.js";
 import { configDifferences, setupVmcsConfig } from "../vmcs/config.js";
-import { clearLocalVmcs } from "../vmcs/loaded-vmcs.js";
+import { clearLocalVmcs } from "../vmcs/vmcs-lifecycle.js";
 import { eptSyncGlobal } from "../vmcs/tlb.js";
 
 /** Has this processor the capabilities that `hardware_setup` settled on? A missing required control says no too. */

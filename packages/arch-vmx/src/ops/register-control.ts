@@ -4,10 +4,10 @@ import { toVmx } from "../vcpu-vmx.js";
 import { toVmxVm } from "../vm-vmx.js";
 import { setEntryControls } from "../vmcs/controls.js";
 import { emulationRequired } from "../vmcs/guest-state.js";
-import { loadHostState } from "../vmcs/host-state.js";
+import { loadHostState } from "../vmcs/host-switch.js";
 import { loadPdptrs } from "../vmcs/pdptrs.js";
 import { enterPmode, enterRmode } from "../vmcs/real-mode.js";
-import { findSharedMsr, setupMsrs } from "../vmcs/shared-msrs.js";
+import { findSharedMsr, setupMsrs } from "../vmcs/msr-switch.js";
 import { constructEptp } from "../vmcs/tlb.js";
 
 const CR3_BIT = 1 << REG.CR3;

@@ -1,10 +1,9 @@
 import type { MsrAccess, Vcpu } from "@tapvisor/kvm-core/contract";
 import { FEATURE_CONTROL, MSR, VM_ENTRY, VMCS, XCR0 } from "@tapvisor/x86-isa";
 import { toVmx, type VcpuVmx } from "../vcpu-vmx.js";
-import { loadHostState } from "../vmcs/host-state.js";
-import {
-  addAtomicSwitchMsr, clearAtomicSwitchMsr, findSharedMsr, isSwitched, type SharedMsr,
-} from "../vmcs/shared-msrs.js"; // prettier-ignore
+import { loadHostState } from "../vmcs/host-switch.js";
+import { addAtomicSwitchMsr, clearAtomicSwitchMsr, findSharedMsr, isSwitched } from "../vmcs/msr-switch.js";
+import type { SharedMsr } from "../vmcs/shared-msrs.js";
 
 /** kvm_mpx_supported: the backend switches the bounds configuration, and the host's XCR0 has the bounds registers. */
 function mpxSupported(vmx: VcpuVmx): boolean {

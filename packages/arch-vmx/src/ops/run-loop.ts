@@ -8,7 +8,7 @@ import { completeInterrupts } from "../events/complete-interrupts.js";
 import { VM_SUCCEED } from "../processor.js";
 import { NO_DEADLINE, toVmx, type VcpuVmx } from "../vcpu-vmx.js";
 import { hasVirtualNmis } from "../vmcs/capabilities.js";
-import { saveHostState } from "../vmcs/host-state.js";
+import { saveHostState } from "../vmcs/host-switch.js";
 
 const TF = Number(RFLAGS.TF);
 const BTF = Number(DEBUGCTL.BTF);

@@ -4,14 +4,12 @@ import {
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import type { KvmIntel } from "../kvm-intel.js";
 import { toVmx, VcpuVmx } from "../vcpu-vmx.js";
-import { loadHostState, setPerCpuHostState, syncHostCr4 } from "../vmcs/host-state.js";
-import {
-  allocateVmcs, clearLoadedVmcs, freeLoadedVmcs, initLoadedVmcs, makeCurrent,
-} from "../vmcs/loaded-vmcs.js"; // prettier-ignore
+import { loadHostState, setPerCpuHostState, syncHostCr4 } from "../vmcs/host-switch.js";
+import { allocateVmcs, clearLoadedVmcs, freeLoadedVmcs, initLoadedVmcs, makeCurrent } from "../vmcs/vmcs-lifecycle.js";
 import { initRealModeIdentityMap } from "../vmcs/real-mode.js";
 import { segmentFields } from "../vmcs/segment-cache.js";
 import { setupVcpu } from "../vmcs/setup.js";
-import { setupMsrs } from "../vmcs/shared-msrs.js";
+import { setupMsrs } from "../vmcs/msr-switch.js";
 import { vpidSyncContext } from "../vmcs/tlb.js";
 import { shrinkPleWindow } from "../vmcs/ple-window.js";
 

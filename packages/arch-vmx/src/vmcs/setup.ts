@@ -4,7 +4,7 @@ import type { VmxProcessor } from "../processor.js";
 import { NO_DEADLINE, toVmx } from "../vcpu-vmx.js";
 import { hasMsrBitmap, hasSecondaryControls, hasTscScaling } from "./capabilities.js";
 import { pinBasedControls, primaryControls, secondaryControls } from "./controls.js";
-import { setConstantHostState } from "./host-state.js";
+import { setConstantHostState } from "./host-switch.js";
 import { SHARED_MSRS } from "./shared-msrs.js";
 
 /** Bits of CR4 that a guest may change without an exit. */
