@@ -1,4 +1,4 @@
-// The one-way imports between packages, and where Node, tsyringe and tapable may appear (ARCHITECTURE.md).
+// The one-way imports between packages and between their files, and where Node, tsyringe and tapable may appear (ARCHITECTURE.md).
 const ours = "^packages/[^/]+/";
 /** What may be imported across packages: the files that `exports` of a package.json names. */
 const contract = "^packages/kvm-core/(src|dist)/contract/index[.](ts|js|d[.]ts)$";
@@ -61,6 +61,13 @@ export default {
         path: "^packages/[^/]+/src/",
         pathNot: ["^$1/", "/src/index[.]ts$", "^packages/[^/]+/src/[^/]+/index[.]ts$"],
       },
+    },
+    {
+      name: "no-circular",
+      comment: "a file stands on those below it: no circle of imports, those of types included",
+      severity: "error",
+      from: {},
+      to: { circular: true },
     },
     {
       name: "resolvable",
