@@ -294,12 +294,18 @@ describe("MSRs", () => {
 
   it("refuse what is reserved or read-only", () => {
     expect(write(new TestMachine(), MSR.IA32_PAT, 0x02n)).toBe(true);
-    expect(write(new TestMachine(), MSR.IA32_PAT, 0x0606060606060606n)).toBe(false);
     expect(write(new TestMachine(), MSR.IA32_TSC_AUX, 1n << 32n)).toBe(true);
     expect(write(new TestMachine(), MSR.IA32_VMX_BASIC, 0n)).toBe(true);
     expect(write(new TestMachine(), MSR.IA32_FEATURE_CONTROL, 4n)).toBe(true);
     expect(write(new TestMachine(), MSR.IA32_XSS, 0n)).toBe(true);
     expect(write(new TestMachine(), MSR.IA32_P5_MC_ADDR, 0n)).toBe(true);
+  });
+
+  it("load IA32_PAT with each entry, as the core keeps it", () => {
+    const machine = new TestMachine();
+    machine.kvm.commonMsrs.set(MSR.IA32_PAT, 0n);
+    expect(write(machine, MSR.IA32_PAT, 0x0606060606060606n)).toBe(false);
+    expect(machine.cpu().field(VMCS.GUEST_IA32_PAT)).toBe(0x0606060606060606n);
   });
 
   it("read the TSC with the guest's offset, modulo 2^64", () => {

@@ -1,4 +1,4 @@
-import { APIC_BASE, MSR } from "@tapvisor/x86-isa";
+import { APIC_BASE } from "@tapvisor/x86-isa";
 import {
   type CpuidEntry, type DebugRegs, KvmError, type MpState, type Regs, REQUEST, type RunOptions, type Sregs, type Vcpu,
   type VcpuEvents, type VcpuExit, type Xcr,
@@ -20,10 +20,9 @@ import { getDebugRegs, getRegs, getSregs, setDebugRegs, setGuestDebug, setRegs, 
 import { getXcrs, setXcrs } from "./registers/xcr.js";
 import { kick, makeRequest } from "./requests.js";
 import { acceptApicEvents } from "./reset/init-sipi.js";
-import { resetVcpu } from "./reset/vcpu.js";
+import { powerOn, resetVcpu, startTsc } from "./reset/vcpu.js";
 import { runVcpu } from "./run-loop.js";
 import { isResetBootProcessor, type Lapic, VcpuFields, type VmState } from "./state/vcpu-state.js";
-import { writeTsc } from "./time/tsc.js";
 import { whileLoaded } from "./vcpu-load.js";
 
 /** A translation for the host's eyes: as the supervisor reads. */
@@ -78,15 +77,12 @@ export class KvmVcpu extends VcpuFields implements Vcpu {
 
   /** kvm_arch_vcpu_setup: power-on. */
   setup(): void {
-    whileLoaded(this, () => {
-      resetVcpu(this, false);
-      mmuUnload(this);
-    });
+    whileLoaded(this, () => resetVcpu(this, false));
   }
 
-  /** kvm_arch_vcpu_postcreate: the TSC starts at 0, together with that of the VM's other vCPUs. */
+  /** kvm_arch_vcpu_postcreate. */
   postcreate(): void {
-    whileLoaded(this, () => writeTsc(this, { index: MSR.IA32_TIME_STAMP_COUNTER, data: 0n, hostInitiated: true }));
+    whileLoaded(this, () => startTsc(this));
   }
 
   /** kvm_arch_vcpu_destroy and kvm_arch_vcpu_free. */
@@ -96,15 +92,9 @@ export class KvmVcpu extends VcpuFields implements Vcpu {
     this.kvm.ops.vcpu_free(this);
   }
 
-  /** As the vCPU was when it was made; what user space was asked for is dropped. */
+  /** What a reset of the machine does to the vCPU. */
   powerOn(): void {
-    this.completeUserspaceIo = undefined;
-    this.blocking = false;
-    whileLoaded(this, () => {
-      if (this.lapic) resetLapic(this.lapic, false);
-      resetVcpu(this, false);
-      mmuUnload(this);
-    });
+    whileLoaded(this, () => powerOn(this));
     this.arch.mpState = initialMpState(this);
   }
 

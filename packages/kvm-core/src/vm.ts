@@ -144,6 +144,8 @@ export class KvmVm extends VmFields<KvmVcpu> implements Vm {
     this.pic?.reset();
     this.pit?.reset();
     this.ioapic?.reset();
+    // The first vCPU starts the counters anew, and the others match it.
+    this.tsc.lastKhz = 0;
     for (const vcpu of this.vcpus) vcpu.powerOn();
   }
 

@@ -6,9 +6,9 @@ import {
   hasPauseLoopExiting, hasPml, hasPreemptionTimer, hasTprShadow, hasUnrestrictedGuest, hasVpid, hasXsaves,
 } from "../vmcs/capabilities.js"; // prettier-ignore
 import { setupVmcsConfig, type VmcsConfig } from "../vmcs/config.js";
+import { SHARED_MSRS, VMX_MSR_ROWS } from "../msrs/rows.js";
 import { MsrBitmaps } from "../vmcs/msr-bitmap.js";
 import { hasNx } from "../vmcs/msr-switch.js";
-import { SHARED_MSRS } from "../vmcs/shared-msrs.js";
 
 const PAGE = 4096;
 /** Two I/O bitmaps and four MSR bitmaps. */
@@ -97,7 +97,7 @@ function allocateSharedPages(intel: KvmIntel, config: VmcsConfig): void {
   memory.view(ioBitmapB, PAGE).fill(0xff);
   const byte = ioBitmapA + (DEBUG_PORT >> 3);
   memory.writeU8(byte, memory.readU8(byte) & ~(1 << (DEBUG_PORT & 7)));
-  const msrBitmaps = new MsrBitmaps(memory, [legacy, longMode, legacyX2apic, longModeX2apic]);
+  const msrBitmaps = new MsrBitmaps(memory, [legacy, longMode, legacyX2apic, longModeX2apic], VMX_MSR_ROWS);
   intel.setUp(config, { ioBitmapA, ioBitmapB, msrBitmaps });
   pages.slice(BITMAP_PAGES).forEach((region, i) => {
     memory.writeU32(region, config.revisionId);

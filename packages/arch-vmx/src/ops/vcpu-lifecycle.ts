@@ -3,6 +3,7 @@ import {
   ACTIVITY, APIC_BASE, CPUID_LEAF, CR0, FEATURE_CONTROL, MSR, SEGMENT_RIGHTS, SEGMENT_TYPE, SYSTEM_DESCRIPTOR, VMCS,
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import type { KvmIntel } from "../kvm-intel.js";
+import { VMX_MSR_ROWS } from "../msrs/rows.js";
 import { toVmx, VcpuVmx } from "../vcpu-vmx.js";
 import { loadHostState, setPerCpuHostState, syncHostCr4 } from "../vmcs/host-switch.js";
 import { allocateVmcs, clearLoadedVmcs, freeLoadedVmcs, initLoadedVmcs, makeCurrent } from "../vmcs/vmcs-lifecycle.js";
@@ -128,9 +129,7 @@ export function vmxVcpuReset(vcpu: Vcpu, initEvent: boolean): void {
   resetSegments(vmx);
 
   if (!initEvent) {
-    vmcs.write32(VMCS.GUEST_SYSENTER_CS, 0);
-    vmcs.writeNumber(VMCS.GUEST_SYSENTER_ESP, 0);
-    vmcs.writeNumber(VMCS.GUEST_SYSENTER_EIP, 0);
+    for (const { reset } of VMX_MSR_ROWS) reset?.(vcpu);
     vmcs.writeNumber(VMCS.GUEST_IA32_DEBUGCTL, 0);
   }
   vcpu.arch.regsAvail &= ~(1 << REG.RFLAGS);

@@ -31,16 +31,11 @@ export class MsrBitmap {
   }
 }
 
-/** MSRs that the VMCS switches by itself, so that the guest may have them; true: only a 64-bit guest may. */
-const PASSED_THROUGH = [
-  [MSR.IA32_FS_BASE, false],
-  [MSR.IA32_GS_BASE, false],
-  [MSR.IA32_KERNEL_GS_BASE, true],
-  [MSR.IA32_SYSENTER_CS, false],
-  [MSR.IA32_SYSENTER_ESP, false],
-  [MSR.IA32_SYSENTER_EIP, false],
-  [MSR.IA32_BNDCFGS, true],
-] as const;
+/** An MSR that a guest may access without an exit. */
+export interface PassThrough {
+  readonly index: number;
+  readonly passThrough?: "every-mode" | "long-mode";
+}
 
 /** The four bitmaps that all vCPUs share: for guests in and outside long mode, with and without a virtualized x2APIC. */
 export class MsrBitmaps {
@@ -49,17 +44,18 @@ export class MsrBitmaps {
   readonly legacyX2apic: MsrBitmap;
   readonly longModeX2apic: MsrBitmap;
 
-  constructor(memory: PhysicalMemory, pages: readonly [number, number, number, number]) {
+  constructor(memory: PhysicalMemory, pages: readonly [number, number, number, number], msrs: readonly PassThrough[]) {
     this.legacy = new MsrBitmap(memory, pages[0]);
     this.longMode = new MsrBitmap(memory, pages[1]);
     this.legacyX2apic = new MsrBitmap(memory, pages[2]);
     this.longModeX2apic = new MsrBitmap(memory, pages[3]);
-    for (const [msr, longModeOnly] of PASSED_THROUGH) {
-      for (const type of ["read", "write"] as const) {
-        for (const bitmap of longModeOnly
-          ? [this.longMode, this.longModeX2apic]
-          : [this.legacy, this.longMode, this.legacyX2apic, this.longModeX2apic])
-          bitmap.setIntercept(msr, type, false);
+    for (const { index, passThrough } of msrs) {
+      if (passThrough === undefined) continue;
+      const bitmaps = [this.longMode, this.longModeX2apic];
+      if (passThrough === "every-mode") bitmaps.push(this.legacy, this.legacyX2apic);
+      for (const bitmap of bitmaps) {
+        bitmap.setIntercept(index, "read", false);
+        bitmap.setIntercept(index, "write", false);
       }
     }
     for (const bitmap of [this.legacyX2apic, this.longModeX2apic]) {

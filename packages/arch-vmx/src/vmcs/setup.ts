@@ -1,11 +1,11 @@
 import { isHostGeneralProtection, type Vcpu } from "@tapvisor/kvm-core/contract";
-import { CR4, VM_ENTRY, VMCS } from "@tapvisor/x86-isa";
+import { CR4, VMCS } from "@tapvisor/x86-isa";
+import { SHARED_MSRS } from "../msrs/rows.js";
 import type { VmxProcessor } from "../processor.js";
 import { NO_DEADLINE, toVmx } from "../vcpu-vmx.js";
 import { hasMsrBitmap, hasSecondaryControls, hasTscScaling } from "./capabilities.js";
 import { pinBasedControls, primaryControls, secondaryControls } from "./controls.js";
 import { setConstantHostState } from "./host-switch.js";
-import { SHARED_MSRS } from "./shared-msrs.js";
 
 /** Bits of CR4 that a guest may change without an exit. */
 export const CR4_GUEST_OWNED_BITS = CR4.PVI | CR4.DE | CR4.PCE | CR4.OSFXSR | CR4.OSXMMEXCPT | CR4.TSD;
@@ -47,7 +47,6 @@ export function setupVcpu(vcpu: Vcpu): void {
   vmcs.writeNumber(VMCS.VM_EXIT_MSR_LOAD_ADDR, vmx.autoload.hostList);
   vmcs.write32(VMCS.VM_ENTRY_MSR_LOAD_COUNT, 0);
   vmcs.writeNumber(VMCS.VM_ENTRY_MSR_LOAD_ADDR, vmx.autoload.guestList);
-  if ((config.vmEntry & VM_ENTRY.LOAD_IA32_PAT) !== 0) vmcs.write(VMCS.GUEST_IA32_PAT, vcpu.arch.pat);
 
   vmx.guestMsrs = SHARED_MSRS.flatMap((msr, slot) =>
     hasMsr(vmcs.processor, msr) ? [{ msr, slot, data: 0n, mask: 0xffffffffffffffffn }] : [],

@@ -123,7 +123,11 @@ export class FakeKvm {
         return false;
       },
       setMsr: (vcpu, msr: MsrAccess) => this.ops.set_msr(vcpu, msr),
-      setMsrCommon: (_vcpu, msr) => !this.commonMsrs.has(msr.index),
+      setMsrCommon: (_vcpu, { index, data }) => {
+        if (!this.commonMsrs.has(index)) return true;
+        this.commonMsrs.set(index, data);
+        return false;
+      },
       guestCpuidHas: (_vcpu, feature) => this.features.has(feature),
       findCpuidEntry: (_vcpu, leaf, subleaf) => this.cpuid.find((e) => e.function === leaf && e.index === subleaf),
       setSharedMsr: (slot, value) => {

@@ -122,7 +122,6 @@ export class VcpuArch {
   apicBase = 0n;
   apicvActive = false;
   mpState: MpState = "runnable";
-  sipiVector = 0;
 
   readonly exception = { pending: false, hasErrorCode: false, reinject: false, nr: 0, errorCode: 0 };
   readonly interrupt = { pending: false, soft: false, nr: 0 };
@@ -131,12 +130,9 @@ export class VcpuArch {
   nmiPending = 0;
   nmiInjected = false;
 
-  cpuidEntries: readonly CpuidEntry[] = [];
   maxPhysAddrBits = 36;
 
   readonly mmu: MmuContext = { rootHpa: -1, shadowRootLevel: 4, pdptrs: new BigUint64Array(4) };
-  /** No host page backs guest physical addresses at or above it (for reserved-bit checks). */
-  mmioGva = 0n;
 
   /** DR0-3 as the guest wrote them, and as they are in effect (a debugger may own them). */
   readonly db = new BigUint64Array(4);
@@ -152,15 +148,11 @@ export class VcpuArch {
   tscOffset = 0n;
   virtualTscKhz = 0;
   tscAdjust = 0n;
-  lastGuestTsc = 0n;
 
-  pat = 0x0007040600070406n;
-  /** MTRRs: index to value, as written. */
-  readonly mtrrs = new Map<number, bigint>();
+  /** MSRs that the core keeps for the guest, by index: what was written since power-on. */
+  readonly msrs = new Map<number, bigint>();
+  /** IA32_MCG_CAP. */
   mcgCap = 0n;
-  mcgStatus = 0n;
-  mcgCtl = 0n;
-  miscEnable = 0n;
 
   fpuActive = false;
   /** The guest's FPU image in FXSAVE format while the host's is loaded. */

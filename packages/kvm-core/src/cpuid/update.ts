@@ -27,7 +27,6 @@ export function setCpuid2(vcpu: VcpuState, entries: readonly CpuidEntry[]): void
     );
   }
   vcpu.cpuid = new CpuidTable(entries.map((entry) => ({ ...entry })));
-  vcpu.arch.cpuidEntries = vcpu.cpuid.entries;
   vcpu.kvm.ops.cpuid_update(vcpu);
   updateCpuid(vcpu);
 }

@@ -9,7 +9,7 @@ import {
   APIC, APIC_DEFAULT_BASE, APIC_PAGE_BYTES, APIC_VERSION, DELIVERY, DFR_FLAT, LVT_COUNT, LVT_MASKED,
 } from "./lapic-registers.js"; // prettier-ignore
 import {
-  cancelTimer, createLapicTimer, currentCount, lapicTimerFired, startTimer, updateDivideCount, updateTimerMode,
+  cancelTimer, createLapicTimer, currentCount, lapicTimerFired, startTimer, stopTimer, updateDivideCount, updateTimerMode,
 } from "./lapic-timer.js"; // prettier-ignore
 import {
   findHighestIrr, findHighestIsr, highestVector, isX2apic, register, setRegister, updatePpr,
@@ -42,32 +42,32 @@ export function freeLapic(apic: Lapic): void {
   apic.vcpu.kvm.host.memory.freePages(apic.page, 1);
 }
 
-/** kvm_lapic_reset: power-on, or INIT, which keeps the APIC's base and mode. */
+/** kvm_lapic_reset: power-on, or INIT, which keeps the APIC's base, mode and identity. */
 export function resetLapic(apic: Lapic, initEvent: boolean): void {
-  const { vcpu, timer } = apic;
-  cancelTimer(apic);
+  const { vcpu } = apic;
+  stopTimer(apic);
   if (!initEvent) {
     const bsp = isResetBootProcessor(vcpu) ? APIC_BASE.BSP : 0n;
     setLapicBase(apic, BigInt(APIC_DEFAULT_BASE) | APIC_BASE.ENABLE | bsp);
     setRegister(apic, APIC.ID, vcpu.id << 24);
+    apic.pendingEvents = 0;
+    apic.sipiVector = 0;
   }
+  const id = register(apic, APIC.ID);
+  const logicalId = isX2apic(apic) ? register(apic, APIC.LDR) : 0;
+  apic.regs.fill(0);
+  setRegister(apic, APIC.ID, id);
+  setRegister(apic, APIC.LDR, logicalId);
   setRegister(apic, APIC.LVR, APIC_VERSION);
   for (let i = 0; i < LVT_COUNT; i++) setRegister(apic, APIC.LVTT + 0x10 * i, LVT_MASKED);
-  updateTimerMode(apic);
   // KVM's quirk LINT0_REENABLED: LINT0 lets the PIC through from the start.
   setRegister(apic, APIC.LVT0, DELIVERY.EXTINT);
   setRegister(apic, APIC.DFR, DFR_FLAT);
   setRegister(apic, APIC.SPIV, 0xff);
-  setRegister(apic, APIC.TASKPRI, 0);
-  if (!isX2apic(apic)) setRegister(apic, APIC.LDR, 0);
-  for (const offset of [APIC.ESR, APIC.ICR, APIC.ICR2, APIC.TDCR, APIC.TMICT]) setRegister(apic, offset, 0);
-  for (let i = 0; i < 8; i++) {
-    for (const bitmap of [APIC.IRR, APIC.ISR, APIC.TMR]) setRegister(apic, bitmap + 0x10 * i, 0);
-  }
+  updateTimerMode(apic);
+  updateDivideCount(apic);
   apic.irrPending = vcpu.arch.apicvActive;
   apic.highestIsr = -1;
-  updateDivideCount(apic);
-  timer.pending = false;
   updatePpr(apic);
   apic.arbitrationPriority = 0;
 }

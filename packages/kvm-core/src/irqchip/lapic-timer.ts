@@ -82,6 +82,17 @@ export function cancelTimer({ timer }: Lapic): void {
   timer.handle.cancel();
 }
 
+/** Stop the timer, whichever serves it, and forget what it counted. */
+export function stopTimer(apic: Lapic): void {
+  const { timer } = apic;
+  cancelTimer(apic);
+  if (timer.hvTimerInUse) cancelHvTimer(apic);
+  timer.deadline = 0;
+  timer.period = 0;
+  timer.tscDeadline = 0n;
+  timer.pending = false;
+}
+
 /** apic_get_tmcct: the current count. */
 export function currentCount(apic: Lapic): number {
   const { timer, vcpu } = apic;

@@ -7,7 +7,7 @@ import { updateCpuid } from "../cpuid/update.js";
 import { queueException, queueInterrupt } from "../events/exceptions.js";
 import { mmuResetContext } from "../mmu/context.js";
 import { loadPdptrs } from "../mmu/pdptrs.js";
-import { setApicBaseOnly } from "../msr/access.js";
+import { setApicBaseOnly } from "../msr/apic-base.js";
 import { makeRequest } from "../requests.js";
 import { updateCr8Intercept } from "../irqchip/cr8.js";
 import { isResetBootProcessor, type VcpuState } from "../state/vcpu-state.js";

@@ -2,7 +2,6 @@ import {
   type CsBits, type LogicalProcessor, type Vcpu, VcpuArch, type VcpuExit, type Vm,
 } from "../contract/index.js"; // prettier-ignore
 import { CpuidTable } from "../cpuid/table.js";
-import { MCE_BANKS } from "../msr/machine-check-banks.js";
 import type { KvmState } from "./kvm-state.js";
 import type { LapicFields } from "./lapic-state.js";
 import type { VmFields } from "./vm-state.js";
@@ -21,7 +20,8 @@ export class VcpuFields {
   /** With an irqchip in the kernel. */
   lapic: Lapic | undefined;
   cpuid = new CpuidTable([]);
-  readonly mceBanks = new BigUint64Array(4 * MCE_BANKS);
+  /** User space has chosen the banks of machine-check registers. */
+  mceSetUp = false;
   smbase = SMBASE_RESET;
   /** NMIs that were sent and not yet looked at. */
   nmiQueued = 0;

@@ -21,11 +21,11 @@ function writeOffset(vcpu: VcpuState, offset: bigint): void {
 }
 
 /**
- * kvm_write_tsc. A write by user space within a second of what the last one on this VM would have become is taken as an
+ * kvm_write_tsc; refuses nothing. A write by user space within a second of what the last one on this VM would have become is taken as an
  * attempt to synchronize the processors: it gets the very same offset. 4.9 takes the guest's writes so too, and the
  * guest then reads another value than it wrote; later kernels, and the SDM, do not.
  */
-export function writeTsc(vcpu: VcpuState, msr: MsrAccess): void {
+export function writeTsc(vcpu: VcpuState, msr: MsrAccess): false {
   const { arch, kvm, vm } = vcpu;
   const now = BigInt(kvm.host.clock.now());
   let offset = BigInt.asUintN(64, msr.data - kvm.host.scheduler.current().rdtsc());
@@ -47,12 +47,14 @@ export function writeTsc(vcpu: VcpuState, msr: MsrAccess): void {
     arch.tscAdjust = BigInt.asUintN(64, arch.tscAdjust + offset - arch.tscOffset);
   }
   writeOffset(vcpu, offset);
+  return false;
 }
 
-/** A write to IA32_TSC_ADJUST moves the TSC by as much (SDM vol. 3, "IA32_TSC_ADJUST Support"). */
-export function writeTscAdjust(vcpu: VcpuState, msr: MsrAccess): void {
+/** A write to IA32_TSC_ADJUST moves the TSC by as much, and is never refused (SDM vol. 3, "IA32_TSC_ADJUST Support"). */
+export function writeTscAdjust(vcpu: VcpuState, msr: MsrAccess): false {
   const { arch } = vcpu;
-  if (!cpuidHas(vcpu, CPUID.TSC_ADJUST)) return;
+  if (!cpuidHas(vcpu, CPUID.TSC_ADJUST)) return false;
   if (!msr.hostInitiated) writeOffset(vcpu, BigInt.asUintN(64, arch.tscOffset + msr.data - arch.tscAdjust));
   arch.tscAdjust = msr.data;
+  return false;
 }

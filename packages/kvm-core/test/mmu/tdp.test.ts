@@ -69,9 +69,9 @@ describe("large pages of the second stage", () => {
   it("are none where the guest's MTRRs give their frames different types", () => {
     const { vcpu, leaf } = guest();
     const WB_4K_AT_2M = 0x200006n;
-    vcpu.arch.mtrrs.set(MSR.IA32_MTRR_DEF_TYPE, 0x800n);
-    vcpu.arch.mtrrs.set(MSR.IA32_MTRR_PHYSBASE0, WB_4K_AT_2M);
-    vcpu.arch.mtrrs.set(MSR.IA32_MTRR_PHYSMASK0, 0x7f_ffff_f800n);
+    vcpu.arch.msrs.set(MSR.IA32_MTRR_DEF_TYPE, 0x800n);
+    vcpu.arch.msrs.set(MSR.IA32_MTRR_PHYSBASE0, WB_4K_AT_2M);
+    vcpu.arch.msrs.set(MSR.IA32_MTRR_PHYSMASK0, 0x7f_ffff_f800n);
     tdpFault(vcpu, BASE + 5, false);
     expect(leaf(BASE + 5)?.[1]).toBe(1);
     tdpFault(vcpu, BASE + FRAMES, false);
