@@ -1,20 +1,20 @@
 import { Engine } from "../../../packages/x86-cpu/src/engine/engine.js";
 import { Interpreter } from "../../../packages/x86-cpu/src/engine/interpreter.js";
 import { Stepper } from "../../../packages/x86-cpu/src/engine/stepper.js";
-import { VirtualClock } from "../../../packages/x86-cpu/src/host/clock.js";
-import { EarlyExits } from "../../../packages/x86-cpu/src/machine/early-exits.js";
-import { GuestMachine } from "../../../packages/x86-cpu/src/machine/guest-machine.js";
-import { GuestMemory } from "../../../packages/x86-cpu/src/machine/guest-memory.js";
-import { VmxEvents } from "../../../packages/x86-cpu/src/machine/vmx-events.js";
-import { MachineMemory, PROCESSOR_AREA } from "../../../packages/x86-cpu/src/memory/machine-memory.js";
+import { MachineMemory, PROCESSOR_AREA } from "../../../packages/x86-cpu/src/memory/host-memory.js";
+import { GuestMemory } from "../../../packages/x86-cpu/src/paging/guest-memory.js";
 import { IDENTITY, Pager, Tlb } from "../../../packages/x86-cpu/src/paging/index.js";
 import { HostInterrupts } from "../../../packages/x86-cpu/src/processor/host-interrupts.js";
 import { MsrFile } from "../../../packages/x86-cpu/src/processor/msrs.js";
 import { CpuidLeaves } from "../../../packages/x86-cpu/src/profiles/cpuid.js";
 import { decoderFeatures } from "../../../packages/x86-cpu/src/profiles/decoder-features.js";
 import { SKYLAKE_SERVER } from "../../../packages/x86-cpu/src/profiles/index.js";
+import { VirtualClock } from "../../../packages/x86-cpu/src/time/clock.js";
+import { EarlyExits } from "../../../packages/x86-cpu/src/vmx/early-exits.js";
 import { F } from "../../../packages/x86-cpu/src/vmx/fields.js";
+import { GuestMachine } from "../../../packages/x86-cpu/src/vmx/non-root-environment.js";
 import { NonRoot } from "../../../packages/x86-cpu/src/vmx/non-root.js";
+import { VmxEvents } from "../../../packages/x86-cpu/src/vmx/vmx-events.js";
 import {
   CPU_BASED,
   CpuState,

@@ -1,5 +1,5 @@
 import { slot, type CpuState } from "@tapvisor/x86-isa";
-import { VM_EXIT } from "../machine/vm-exit.js";
+import { VM_EXIT } from "../vmx/vm-exit.js";
 import type { GuestEvents } from "./events.js";
 import type { Stepper } from "./stepper.js";
 

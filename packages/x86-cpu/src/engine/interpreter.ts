@@ -25,9 +25,8 @@ import {
   type Machine,
   type MemoryAccess,
 } from "@tapvisor/x86-isa";
-import type { GuestMemory } from "../machine/guest-memory.js";
-import { VM_EXIT } from "../machine/vm-exit.js";
-import { PROCESSOR_AREA, type MachineMemory } from "../memory/machine-memory.js";
+import { PROCESSOR_AREA, type MachineMemory } from "../memory/host-memory.js";
+import type { GuestMemory } from "../paging/guest-memory.js";
 import {
   ACCESS_FETCH,
   ACCESS_READ,
@@ -36,6 +35,7 @@ import {
   PRIVILEGE_USER,
   TLB_ENTRIES,
 } from "../paging/index.js";
+import { VM_EXIT } from "../vmx/vm-exit.js";
 import { BlockCache, blockKey, type Block } from "./block-cache.js";
 import { CODE_MODE_CR0, CODE_MODE_CR4, codeMode, codeModeName } from "./code-mode.js";
 import type { FastPath } from "./engine.js";

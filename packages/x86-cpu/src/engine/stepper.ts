@@ -16,7 +16,7 @@ import {
   type DecodedInstruction,
   type Machine,
 } from "@tapvisor/x86-isa";
-import type { GuestMemory } from "../machine/guest-memory.js";
+import type { GuestMemory } from "../paging/guest-memory.js";
 import { Breakpoints } from "./breakpoints.js";
 import { bitnessOf, codeMode } from "./code-mode.js";
 import type { GuestEvents } from "./events.js";

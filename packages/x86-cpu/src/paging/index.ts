@@ -1,4 +1,5 @@
 export * from "./entry.js";
+export * from "./guest-memory.js";
 export * from "./pager.js";
 export * from "./second-stage.js";
 export * from "./tlb.js";

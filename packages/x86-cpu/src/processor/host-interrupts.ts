@@ -1,4 +1,4 @@
-import type { VirtualClock } from "../host/clock.js";
+import type { VirtualClock } from "../time/clock.js";
 
 /** Vector of the host's local timer interrupt, as LOCAL_TIMER_VECTOR in Linux. */
 export const HOST_TIMER_VECTOR = 0xef;

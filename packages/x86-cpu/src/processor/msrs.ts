@@ -8,9 +8,9 @@ import {
   type ControlRegisterModel,
   type CpuState,
 } from "@tapvisor/x86-isa";
-import type { VirtualClock } from "../host/clock.js";
 import type { CpuidLeaves } from "../profiles/cpuid.js";
 import type { ProcessorProfile } from "../profiles/profile.js";
+import type { VirtualClock } from "../time/clock.js";
 import type { VmxCapabilities } from "../vmx/capabilities.js";
 
 /** What the MSRs of a processor stand on. */

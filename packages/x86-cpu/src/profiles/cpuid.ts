@@ -1,5 +1,5 @@
 import { CPUID, CPUID_LEAF, CR4, EFER, FX_IMAGE_BYTES, XCR0, type CpuidFeatureName } from "@tapvisor/x86-isa";
-import { TSC_KHZ } from "../host/clock.js";
+import { TSC_KHZ } from "../time/clock.js";
 import type { ProcessorProfile } from "./profile.js";
 
 export interface CpuidResult {

@@ -11,7 +11,7 @@ import {
   type ExitReason,
 } from "@tapvisor/x86-isa";
 import { F } from "./fields.js";
-import { VM_EXIT } from "../machine/vm-exit.js";
+import { VM_EXIT } from "./vm-exit.js";
 import type { Vmcs } from "./vmcs.js";
 
 const CURRENT_RIP = slot("currentRip") >> 2;

@@ -17,12 +17,9 @@ import {
   type CpuState,
   type ExitReason,
 } from "@tapvisor/x86-isa";
-import type { GuestMemory } from "../machine/guest-memory.js";
-import { VM_EXIT } from "../machine/vm-exit.js";
-import type { VmxEvents } from "../machine/vmx-events.js";
 import type { Ram } from "../memory/ram.js";
+import type { GuestMemory } from "../paging/guest-memory.js";
 import { IDENTITY } from "../paging/second-stage.js";
-import type { EptWalker } from "./ept.js";
 import {
   Checked,
   violatedControlCheck,
@@ -32,14 +29,17 @@ import {
   type CheckEnvironment,
   type EntryCheck,
 } from "./entry-checks/index.js";
+import type { EptWalker } from "./ept.js";
 import { F } from "./fields.js";
 import type { MsrLists } from "./msr-lists.js";
 import type { NonRoot } from "./non-root.js";
 import { VM_SUCCEED, type VmxOperation, type VmxStatus } from "./operation.js";
 import type { StateCopies } from "./state-copy.js";
 import { loadGuestState, loadHostState, loadPdptes, saveGuestState } from "./state-transfer.js";
-import type { Vmcs } from "./vmcs.js";
+import { VM_EXIT } from "./vm-exit.js";
 import { VMCS_HEADER } from "./vmcs-layout.js";
+import type { Vmcs } from "./vmcs.js";
+import type { VmxEvents } from "./vmx-events.js";
 
 const word = (name: string): number => slot(name) >> 2;
 const W = {

@@ -11,8 +11,8 @@ import {
 import type { GuestEvents } from "../../src/engine/events.js";
 import { Interpreter } from "../../src/engine/interpreter.js";
 import { Stepper } from "../../src/engine/stepper.js";
-import { GuestMemory } from "../../src/machine/guest-memory.js";
-import { MachineMemory, PROCESSOR_AREA } from "../../src/memory/machine-memory.js";
+import { MachineMemory, PROCESSOR_AREA } from "../../src/memory/host-memory.js";
+import { GuestMemory } from "../../src/paging/guest-memory.js";
 import { IDENTITY, Pager, Tlb } from "../../src/paging/index.js";
 
 export const CODE = 0x10_000;

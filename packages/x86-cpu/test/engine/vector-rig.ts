@@ -1,13 +1,13 @@
 import { CpuState, GuestException, slot, VECTOR, type Bitness, type Machine } from "@tapvisor/x86-isa";
 import { CODE, CODE_OFFSET, DATA_END, DATA_START, WINDOW, type Case } from "../../../x86-isa/test/vectors/layout.js";
+import { outcomeOf, setUpState } from "../../../x86-isa/test/vectors/machine.js";
 import { startIp, type Origin, type Outcome } from "../../../x86-isa/test/vectors/program.js";
 import { NotLifted, type Executor } from "../../../x86-isa/test/vectors/run.js";
-import { outcomeOf, setUpState } from "../../../x86-isa/test/vectors/machine.js";
 import type { GuestEvents } from "../../src/engine/events.js";
 import { Interpreter } from "../../src/engine/interpreter.js";
 import { Stepper } from "../../src/engine/stepper.js";
-import { GuestMemory } from "../../src/machine/guest-memory.js";
-import { MachineMemory, PROCESSOR_AREA } from "../../src/memory/machine-memory.js";
+import { MachineMemory, PROCESSOR_AREA } from "../../src/memory/host-memory.js";
+import { GuestMemory } from "../../src/paging/guest-memory.js";
 import { IDENTITY, Pager, Tlb } from "../../src/paging/index.js";
 
 const RIP = slot("rip");

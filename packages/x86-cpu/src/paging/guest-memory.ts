@@ -11,18 +11,9 @@ import {
   type MemoryAccess,
 } from "@tapvisor/x86-isa";
 import type { Ram } from "../memory/ram.js";
-import {
-  ACCESS_FETCH,
-  ACCESS_READ,
-  ACCESS_WRITE,
-  PRIVILEGE_IMPLICIT,
-  PRIVILEGE_SUPERVISOR,
-  PRIVILEGE_USER,
-  type AccessKind,
-  type Pager,
-  type Privilege,
-  type Tlb,
-} from "../paging/index.js";
+import { PRIVILEGE_IMPLICIT, PRIVILEGE_SUPERVISOR, PRIVILEGE_USER, type Pager, type Privilege } from "./pager.js";
+import { ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE, type AccessKind } from "./second-stage.js";
+import type { Tlb } from "./tlb.js";
 
 const SLOT_CR0 = slot("cr0");
 const SLOT_FLAGS_REST = slot("flagsRest");

@@ -7,8 +7,8 @@ import {
   IO_QUALIFICATION_PORT_SHIFT,
   type DecodedInstruction,
 } from "@tapvisor/x86-isa";
-import { F } from "../vmx/fields.js";
-import type { NonRoot } from "../vmx/non-root.js";
+import { F } from "./fields.js";
+import type { NonRoot } from "./non-root.js";
 
 /** Qualification of a control-register access: register, access type, general register (SDM vol. 3, "Exit Qualification"). */
 const crQualification = (cr: number, type: number, gpr: number): number => cr | (type << 4) | (gpr << 8);

@@ -37,12 +37,12 @@ import {
   type Machine,
   type MemoryAccess,
 } from "@tapvisor/x86-isa";
-import type { VirtualClock } from "../host/clock.js";
-import type { CpuidLeaves, CpuidResult } from "../profiles/cpuid.js";
+import type { GuestMemory } from "../paging/guest-memory.js";
 import type { MsrFile } from "../processor/msrs.js";
-import { F } from "../vmx/fields.js";
-import type { NonRoot } from "../vmx/non-root.js";
-import type { GuestMemory } from "./guest-memory.js";
+import { RandomSource } from "../processor/random-source.js";
+import type { CpuidLeaves, CpuidResult } from "../profiles/cpuid.js";
+import type { VirtualClock } from "../time/clock.js";
+import { F } from "./fields.js";
 import {
   displacementWords,
   invalidationInformation,
@@ -61,8 +61,8 @@ import {
   interceptMsr,
   shadowed,
 } from "./intercepts.js";
+import type { NonRoot } from "./non-root.js";
 import { PauseLoop } from "./pause-loop.js";
-import { RandomSource } from "./random-source.js";
 import { VMX_INSTRUCTIONS } from "./vmx-instructions.js";
 
 const SLOT = {

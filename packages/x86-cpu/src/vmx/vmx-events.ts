@@ -23,10 +23,10 @@ import {
 } from "@tapvisor/x86-isa";
 import type { GuestEvents } from "../engine/events.js";
 import { InstructionBreakpoint } from "../engine/stepper.js";
-import type { VirtualClock } from "../host/clock.js";
 import type { HostInterrupts } from "../processor/host-interrupts.js";
-import { F } from "../vmx/fields.js";
-import type { NonRoot } from "../vmx/non-root.js";
+import type { VirtualClock } from "../time/clock.js";
+import { F } from "./fields.js";
+import type { NonRoot } from "./non-root.js";
 
 const SLOT = {
   rip: slot("rip"),

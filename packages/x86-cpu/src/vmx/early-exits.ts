@@ -10,8 +10,8 @@ import {
   type DecodedInstruction,
   type ExitReason,
 } from "@tapvisor/x86-isa";
-import type { NonRoot } from "../vmx/non-root.js";
 import { ioExits, ioQualification, msrExits } from "./intercepts.js";
+import type { NonRoot } from "./non-root.js";
 
 const RCX = slot("rcx");
 const RDX = slot("rdx");

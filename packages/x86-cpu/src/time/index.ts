@@ -1,0 +1,2 @@
+export { VirtualClock, TSC_KHZ } from "./clock.js";
+export { VirtualTimers } from "./timers.js";
