@@ -1,7 +1,7 @@
 import { Engine } from "../../../packages/x86-cpu/src/engine/engine.js";
 import { Interpreter } from "../../../packages/x86-cpu/src/engine/interpreter.js";
 import { Stepper } from "../../../packages/x86-cpu/src/engine/stepper.js";
-import { MachineMemory, PROCESSOR_AREA } from "../../../packages/x86-cpu/src/memory/host-memory.js";
+import { HostMemory, PROCESSOR_AREA } from "../../../packages/x86-cpu/src/memory/host-memory.js";
 import { GuestMemory } from "../../../packages/x86-cpu/src/paging/guest-memory.js";
 import { IDENTITY, Pager, Tlb } from "../../../packages/x86-cpu/src/paging/index.js";
 import { HostInterrupts } from "../../../packages/x86-cpu/src/processor/host-interrupts.js";
@@ -12,7 +12,7 @@ import { SKYLAKE_SERVER } from "../../../packages/x86-cpu/src/profiles/index.js"
 import { VirtualClock } from "../../../packages/x86-cpu/src/time/clock.js";
 import { EarlyExits } from "../../../packages/x86-cpu/src/vmx/early-exits.js";
 import { F } from "../../../packages/x86-cpu/src/vmx/fields.js";
-import { GuestMachine } from "../../../packages/x86-cpu/src/vmx/non-root-environment.js";
+import { NonRootEnvironment } from "../../../packages/x86-cpu/src/vmx/non-root-environment.js";
 import { NonRoot } from "../../../packages/x86-cpu/src/vmx/non-root.js";
 import { VmxEvents } from "../../../packages/x86-cpu/src/vmx/vmx-events.js";
 import {
@@ -58,7 +58,7 @@ class RecordingEvents extends VmxEvents {
 
 /** A processor with paging, exceptions and system instructions, in non-root operation with next to nothing intercepted. */
 export class EngineRig {
-  readonly memory = new MachineMemory(RAM_BYTES, 1);
+  readonly memory = new HostMemory(RAM_BYTES, 1);
   readonly ram = this.memory.ram.view(0, RAM_BYTES);
   readonly state: CpuState;
   readonly #clock = new VirtualClock();
@@ -96,7 +96,7 @@ export class EngineRig {
       state,
     );
     const events = (this.#events = new RecordingEvents(state, nonRoot, this.#clock, this.#interrupts));
-    const machine = new GuestMachine({
+    const environment = new NonRootEnvironment({
       state,
       memory: guest,
       nonRoot,
@@ -107,11 +107,11 @@ export class EngineRig {
       softwareInterrupt: (event) => events.softwareInterrupt(event),
       attend: () => events.attend(),
     });
-    events.attach(machine);
+    events.attach(environment);
     const feature = decoderFeatures(profile.features);
-    const stepper = new Stepper(state, guest, machine, events, feature);
+    const stepper = new Stepper(state, guest, environment, events, feature);
     const early = new EarlyExits(state, nonRoot);
-    const parts = { memory, processor: 0, state, guest, machine, events, stepper, feature };
+    const parts = { memory, processor: 0, state, guest, environment, events, stepper, feature };
     const fast =
       name === "evaluator" ? undefined : new Interpreter({ ...parts, exits: (instruction) => early.take(instruction) });
     this.#engine = new Engine(state, events, stepper, fast);

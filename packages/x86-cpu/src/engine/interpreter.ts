@@ -25,7 +25,7 @@ import {
   type Machine,
   type MemoryAccess,
 } from "@tapvisor/x86-isa";
-import { PROCESSOR_AREA, type MachineMemory } from "../memory/host-memory.js";
+import { PROCESSOR_AREA, type HostMemory } from "../memory/host-memory.js";
 import type { GuestMemory } from "../paging/guest-memory.js";
 import {
   ACCESS_FETCH,
@@ -92,15 +92,15 @@ interface ModeEntry {
 }
 
 export interface InterpreterParts {
-  readonly memory: MachineMemory;
+  readonly memory: HostMemory;
   readonly processor: number;
   readonly state: CpuState;
   readonly guest: GuestMemory;
-  readonly machine: Machine;
+  readonly environment: Machine;
   readonly events: GuestEvents;
   readonly stepper: Stepper;
   readonly feature: (name: string) => boolean;
-  /** Whether the guest leaves at this system instruction for sure, which is then recorded; the rest the machine decides. */
+  /** Whether the guest leaves at this system instruction for sure, which is then recorded; the rest the environment decides. */
   readonly exits?: (instruction: DecodedInstruction) => boolean;
   /** Told the syntax of each instruction that raises #UD because the processor does not have it. */
   readonly onMissing?: ((syntax: string) => void) | undefined;
@@ -150,7 +150,7 @@ export class Interpreter implements FastPath {
     const area = memory.areaOf(processor);
     this.#words = new Uint32Array(buffer);
     this.#view = new DataView(buffer);
-    this.#values = new StateValues(parts.machine);
+    this.#values = new StateValues(parts.environment);
     this.#engine = area + PROCESSOR_AREA.engine;
     this.#lookup = area + PROCESSOR_AREA.blocks;
     const code = area + PROCESSOR_AREA.uops;
@@ -330,7 +330,7 @@ export class Interpreter implements FastPath {
     this.#boundary(OUTCOME.FAULT);
     if (this.parts.exits?.(system.instruction) === true) return OUTCOME.EXIT;
     try {
-      runSystemInstruction(this.parts.machine, system.handler, system.instruction);
+      runSystemInstruction(this.parts.environment, system.handler, system.instruction);
     } catch (signal) {
       // Returned rather than thrown on: every frame that an exception passes costs as much as the exit itself.
       if (signal === VM_EXIT) return OUTCOME.EXIT;

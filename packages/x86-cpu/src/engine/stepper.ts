@@ -50,7 +50,7 @@ export class Stepper {
   constructor(
     private readonly state: CpuState,
     private readonly memory: GuestMemory,
-    private readonly machine: Machine,
+    private readonly environment: Machine,
     private readonly events: GuestEvents,
     private readonly feature: (name: string) => boolean,
     /** Told the syntax of each instruction that raises #UD because the processor does not have it. */
@@ -89,7 +89,7 @@ export class Stepper {
         const { missing } = liftInstruction(instruction, mode);
         if (missing !== undefined) this.onMissing(missing);
       }
-      executeInstruction(this.machine, instruction, mode);
+      executeInstruction(this.environment, instruction, mode);
     } catch (signal) {
       // Nothing of the instruction happened; RF is as before it.
       if ((rest & RF) !== 0) state.set32(SLOT_FLAGS_REST, state.get32(SLOT_FLAGS_REST) | RF);

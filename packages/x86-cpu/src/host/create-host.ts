@@ -2,7 +2,7 @@ import { CpuState, slot, type ControlRegisterModel } from "@tapvisor/x86-isa";
 import { Engine } from "../engine/engine.js";
 import { Interpreter } from "../engine/interpreter.js";
 import { Stepper } from "../engine/stepper.js";
-import { MachineMemory, PROCESSOR_AREA } from "../memory/host-memory.js";
+import { HostMemory, PROCESSOR_AREA } from "../memory/host-memory.js";
 import type { Ram } from "../memory/ram.js";
 import { GuestMemory } from "../paging/guest-memory.js";
 import { IDENTITY, Pager, Tlb } from "../paging/index.js";
@@ -18,7 +18,7 @@ import { VmxCapabilities } from "../vmx/capabilities.js";
 import { EarlyExits } from "../vmx/early-exits.js";
 import { EptWalker } from "../vmx/ept.js";
 import { MsrLists } from "../vmx/msr-lists.js";
-import { GuestMachine } from "../vmx/non-root-environment.js";
+import { NonRootEnvironment } from "../vmx/non-root-environment.js";
 import { NonRoot } from "../vmx/non-root.js";
 import { VmxOperation } from "../vmx/operation.js";
 import { stateCopies } from "../vmx/state-copy.js";
@@ -51,10 +51,10 @@ export interface SoftwareHost {
 const DEFAULT_QUANTUM = 10_000_000;
 const EFER = slot("efer");
 
-/** A host whose processors are software. Nothing of it depends on the machine that it runs on. */
+/** A host whose processors are software. Nothing of it depends on the computer that it runs on. */
 export function createHost(spec: HostSpec): SoftwareHost {
   const { profile, ramBytes, processors: count = 1, quantumCycles = DEFAULT_QUANTUM } = spec;
-  const memory = new MachineMemory(ramBytes, count);
+  const memory = new HostMemory(ramBytes, count);
   const clock = new VirtualClock();
   const timers = new VirtualTimers(clock);
   const nextTimer = (): number | undefined => {
@@ -77,7 +77,7 @@ interface ProcessorSpec {
   readonly id: number;
   readonly count: number;
   readonly profile: ProcessorProfile;
-  readonly memory: MachineMemory;
+  readonly memory: HostMemory;
   readonly clock: VirtualClock;
   readonly nextTimer: () => number | undefined;
   readonly onMissing: ((syntax: string) => void) | undefined;
@@ -121,7 +121,7 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissi
   const restricted = { ...controls, cr0Fixed0, cr0Fixed1, cr4Fixed0, cr4Fixed1 };
   const unrestricted = { ...restricted, cr0Fixed0: cr0Fixed0 & ~0x8000_0001n };
   const events = new VmxEvents(state, nonRoot, clock, interrupts);
-  const machine = new GuestMachine({
+  const environment = new NonRootEnvironment({
     state,
     memory: guestMemory,
     nonRoot,
@@ -132,16 +132,16 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissi
     softwareInterrupt: (event) => events.softwareInterrupt(event),
     attend: () => events.attend(),
   });
-  events.attach(machine);
+  events.attach(environment);
   const feature = decoderFeatures(profile.features);
-  const stepper = new Stepper(state, guestMemory, machine, events, feature, onMissing);
+  const stepper = new Stepper(state, guestMemory, environment, events, feature, onMissing);
   const early = new EarlyExits(state, nonRoot);
   const interpreter = new Interpreter({
     memory,
     processor: id,
     state,
     guest: guestMemory,
-    machine,
+    environment,
     events,
     stepper,
     feature,

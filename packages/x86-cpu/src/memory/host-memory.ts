@@ -28,7 +28,7 @@ const WASM_MEMORY_LIMIT = 65_536 * WASM_PAGE;
  * The one WebAssembly memory of a host: an area for each processor, then the RAM. It is allocated whole and never
  * grows, because growing detaches every view.
  */
-export class MachineMemory {
+export class HostMemory {
   readonly memory: WebAssembly.Memory;
   readonly ram: Ram;
 

@@ -17,7 +17,7 @@ export interface SecondStage {
    * @param guestPhysical at most 52 bits
    * @param ofStructure the access is to a guest paging structure, not to the translated address itself
    * @returns the host physical address of the same byte
-   * @throws the machine's VM-exit signal on a violation or misconfiguration
+   * @throws `VM_EXIT` on a violation or misconfiguration
    */
   translate(
     guestPhysical: number,

@@ -21,8 +21,8 @@ const VM = Number(RFLAGS.VM);
 
 /**
  * The instructions that exit most often, recognized before they are executed: an exit that is certain, and comes before
- * any fault, need not be thrown out of the middle of an instruction. Whatever is left undecided here, the machine's own
- * methods decide.
+ * any fault, need not be thrown out of the middle of an instruction. Whatever is left undecided here, the
+ * {@link NonRootEnvironment} decides.
  */
 export class EarlyExits {
   constructor(

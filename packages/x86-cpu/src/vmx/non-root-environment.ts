@@ -82,8 +82,8 @@ const ACTIVITY_HLT = 1;
 /** Bits of CR4 whose change drops every translation. */
 const CR4_FLUSHES = CR4.PGE | CR4.PAE | CR4.PSE | CR4.PCIDE | CR4.PKE | CR4.LA57;
 
-/** What {@link GuestMachine} stands on. */
-export interface GuestMachineParts {
+/** What {@link NonRootEnvironment} stands on. */
+export interface NonRootEnvironmentParts {
   readonly state: CpuState;
   readonly memory: GuestMemory;
   readonly nonRoot: NonRoot;
@@ -111,15 +111,15 @@ const generalProtection = (): never => {
   throw new GuestException(VECTOR.GP, 0);
 };
 
-/** What an instruction asks of its machine, in VMX non-root operation: each method decides first whether it exits. */
-export class GuestMachine implements Machine {
+/** What an instruction asks of its surroundings in VMX non-root operation: each method decides first whether it exits. */
+export class NonRootEnvironment implements Machine {
   readonly state: CpuState;
   readonly randomSource = new RandomSource();
   readonly #memory: GuestMemory;
   readonly #nonRoot: NonRoot;
   readonly #pauseLoop = new PauseLoop();
 
-  constructor(private readonly parts: GuestMachineParts) {
+  constructor(private readonly parts: NonRootEnvironmentParts) {
     this.state = parts.state;
     this.#memory = parts.memory;
     this.#nonRoot = parts.nonRoot;

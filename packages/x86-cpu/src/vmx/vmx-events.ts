@@ -74,7 +74,7 @@ export class VmxEvents implements GuestEvents {
   #nested = 0;
   /** A VM exit by the monitor trap flag is due before the next instruction. */
   #trapFlagDue = false;
-  #machine: Machine | undefined;
+  #environment: Machine | undefined;
   /** Instructions that have retired in non-root operation since the processor exists. */
   total = 0;
 
@@ -85,9 +85,9 @@ export class VmxEvents implements GuestEvents {
     private readonly host: HostInterrupts,
   ) {}
 
-  /** The machine that events are delivered on. */
-  attach(machine: Machine): void {
-    this.#machine = machine;
+  /** The environment that events are delivered on. */
+  attach(environment: Machine): void {
+    this.#environment = environment;
   }
 
   get attention(): boolean {
@@ -221,8 +221,8 @@ export class VmxEvents implements GuestEvents {
   // --- parts
 
   #on(): Machine {
-    if (this.#machine === undefined) throw new Error("no machine is attached");
-    return this.#machine;
+    if (this.#environment === undefined) throw new Error("no environment is attached");
+    return this.#environment;
   }
 
   #takeNmi(pin: number, blocking: number): boolean {

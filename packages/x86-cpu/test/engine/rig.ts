@@ -11,7 +11,7 @@ import {
 import type { GuestEvents } from "../../src/engine/events.js";
 import { Interpreter } from "../../src/engine/interpreter.js";
 import { Stepper } from "../../src/engine/stepper.js";
-import { MachineMemory, PROCESSOR_AREA } from "../../src/memory/host-memory.js";
+import { HostMemory, PROCESSOR_AREA } from "../../src/memory/host-memory.js";
 import { GuestMemory } from "../../src/paging/guest-memory.js";
 import { IDENTITY, Pager, Tlb } from "../../src/paging/index.js";
 
@@ -32,9 +32,9 @@ const DATA16 = 0x93;
 /** OSFXSR and OSXMMEXCPT: an operating system that knows SSE. */
 const CR4_SSE = 0x600n;
 
-/** A bare machine: memory, paging, both ways to execute, and no VT-x around it. */
+/** A bare processor: memory, paging, both ways to execute, and no VT-x around it. */
 export class Rig implements GuestEvents {
-  readonly memory: MachineMemory;
+  readonly memory: HostMemory;
   readonly state: CpuState;
   readonly guest: GuestMemory;
   readonly stepper: Stepper;
@@ -51,7 +51,7 @@ export class Rig implements GuestEvents {
   onFault: ((fault: GuestException) => void) | undefined;
 
   constructor(readonly bitness: Bitness) {
-    this.memory = new MachineMemory(8 << 20, 1);
+    this.memory = new HostMemory(8 << 20, 1);
     const buffer = this.memory.memory.buffer;
     const { ram } = this.memory;
     this.state = new CpuState(buffer, PROCESSOR_AREA.state);
@@ -68,7 +68,7 @@ export class Rig implements GuestEvents {
       modeChanged: () => this.guest.modeChanged(),
     };
     // What else an instruction may ask for does not exist here: #UD.
-    const machine = new Proxy(offered, {
+    const environment = new Proxy(offered, {
       get: (target, name) =>
         Reflect.get(target, name) ??
         (() => {
@@ -77,13 +77,13 @@ export class Rig implements GuestEvents {
     }) as unknown as Machine;
     const feature = (): boolean => true;
     const onMissing = (syntax: string): void => void this.missing.push(syntax);
-    this.stepper = new Stepper(this.state, this.guest, machine, this, feature, onMissing);
+    this.stepper = new Stepper(this.state, this.guest, environment, this, feature, onMissing);
     this.interpreter = new Interpreter({
       memory: this.memory,
       processor: 0,
       state: this.state,
       guest: this.guest,
-      machine,
+      environment,
       events: this,
       stepper: this.stepper,
       feature,

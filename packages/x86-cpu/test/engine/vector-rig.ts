@@ -6,7 +6,7 @@ import { NotLifted, type Executor } from "../../../x86-isa/test/vectors/run.js";
 import type { GuestEvents } from "../../src/engine/events.js";
 import { Interpreter } from "../../src/engine/interpreter.js";
 import { Stepper } from "../../src/engine/stepper.js";
-import { MachineMemory, PROCESSOR_AREA } from "../../src/memory/host-memory.js";
+import { HostMemory, PROCESSOR_AREA } from "../../src/memory/host-memory.js";
 import { GuestMemory } from "../../src/paging/guest-memory.js";
 import { IDENTITY, Pager, Tlb } from "../../src/paging/index.js";
 
@@ -26,7 +26,7 @@ const refuse = (): never => {
 /** A processor in user mode with the recorder's pages mapped, and nothing else. */
 export class VectorRig implements GuestEvents {
   readonly attention = false;
-  readonly memory = new MachineMemory(1 << 20, 1);
+  readonly memory = new HostMemory(1 << 20, 1);
   readonly state: CpuState;
   readonly guest: GuestMemory;
   readonly stepper: Stepper;
@@ -53,15 +53,22 @@ export class VectorRig implements GuestEvents {
       modeChanged: () => this.guest.modeChanged(),
     };
     // A system instruction that a case runs into by chance raises #UD.
-    const machine = new Proxy(offered, {
+    const environment = new Proxy(offered, {
       get: (target, name: keyof Machine) => target[name] ?? refuse,
     }) as Machine;
     const feature = (): boolean => true;
     const onMissing = (syntax: string): void => {
       this.missing = syntax;
     };
-    this.stepper = new Stepper(this.state, this.guest, machine, this, feature, onMissing);
-    const parts = { memory: this.memory, processor: 0, state: this.state, guest: this.guest, machine, events: this };
+    this.stepper = new Stepper(this.state, this.guest, environment, this, feature, onMissing);
+    const parts = {
+      memory: this.memory,
+      processor: 0,
+      state: this.state,
+      guest: this.guest,
+      environment,
+      events: this,
+    };
     this.interpreter = new Interpreter({ ...parts, stepper: this.stepper, feature, onMissing });
     this.#map();
   }
