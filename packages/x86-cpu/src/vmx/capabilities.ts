@@ -1,15 +1,8 @@
 import {
   CPU_BASED,
-  CPU_BASED_DEFAULT1,
   MEMORY_TYPE,
   MSR,
-  PIN_BASED,
-  PIN_BASED_DEFAULT1,
   SECONDARY_EXEC,
-  VM_ENTRY,
-  VM_ENTRY_DEFAULT1,
-  VM_EXIT,
-  VM_EXIT_DEFAULT1,
   VMX_BASIC,
   VMX_EPT_VPID_CAP,
   VMX_MISC,
@@ -18,98 +11,14 @@ import {
   type CapabilityField,
 } from "@tapvisor/x86-isa";
 import type { VmxFeature, VmxProfile } from "../profiles/profile.js";
+import {
+  DEFAULT1_CONTROLS,
+  FEATURE_CONTROLS,
+  IMPLEMENTED_CONTROLS,
+  MAY_BE_ZERO_CONTROLS,
+  type ControlGroup,
+} from "./controls.js";
 import { VmcsLayout } from "./vmcs-layout.js";
-
-/** The five 32-bit fields of controls. */
-export type ControlGroup = "pin" | "primary" | "secondary" | "exit" | "entry";
-
-const PIN = PIN_BASED;
-const PRIMARY = CPU_BASED;
-const SECONDARY = SECONDARY_EXEC;
-
-/** Every control that the processor implements. What is not here, no profile offers. */
-const IMPLEMENTED: Readonly<Record<ControlGroup, number>> = {
-  pin: PIN.EXT_INTR_EXITING | PIN.NMI_EXITING | PIN.VIRTUAL_NMIS | PIN.VMX_PREEMPTION_TIMER,
-  primary:
-    PRIMARY.INTERRUPT_WINDOW_EXITING |
-    PRIMARY.USE_TSC_OFFSETTING |
-    PRIMARY.HLT_EXITING |
-    PRIMARY.INVLPG_EXITING |
-    PRIMARY.MWAIT_EXITING |
-    PRIMARY.RDPMC_EXITING |
-    PRIMARY.RDTSC_EXITING |
-    PRIMARY.CR3_LOAD_EXITING |
-    PRIMARY.CR3_STORE_EXITING |
-    PRIMARY.CR8_LOAD_EXITING |
-    PRIMARY.CR8_STORE_EXITING |
-    PRIMARY.NMI_WINDOW_EXITING |
-    PRIMARY.MOV_DR_EXITING |
-    PRIMARY.UNCOND_IO_EXITING |
-    PRIMARY.USE_IO_BITMAPS |
-    PRIMARY.MONITOR_TRAP_FLAG |
-    PRIMARY.USE_MSR_BITMAPS |
-    PRIMARY.MONITOR_EXITING |
-    PRIMARY.PAUSE_EXITING |
-    PRIMARY.ACTIVATE_SECONDARY_CONTROLS,
-  secondary:
-    SECONDARY.ENABLE_EPT |
-    SECONDARY.DESC |
-    SECONDARY.RDTSCP |
-    SECONDARY.ENABLE_VPID |
-    SECONDARY.WBINVD_EXITING |
-    SECONDARY.UNRESTRICTED_GUEST |
-    SECONDARY.PAUSE_LOOP_EXITING |
-    SECONDARY.RDRAND_EXITING |
-    SECONDARY.ENABLE_INVPCID |
-    SECONDARY.RDSEED_EXITING,
-  exit:
-    VM_EXIT.SAVE_DEBUG_CONTROLS |
-    VM_EXIT.HOST_ADDR_SPACE_SIZE |
-    VM_EXIT.ACK_INTR_ON_EXIT |
-    VM_EXIT.SAVE_IA32_PAT |
-    VM_EXIT.LOAD_IA32_PAT |
-    VM_EXIT.SAVE_IA32_EFER |
-    VM_EXIT.LOAD_IA32_EFER |
-    VM_EXIT.SAVE_VMX_PREEMPTION_TIMER,
-  entry: VM_ENTRY.LOAD_DEBUG_CONTROLS | VM_ENTRY.IA32E_MODE | VM_ENTRY.LOAD_IA32_PAT | VM_ENTRY.LOAD_IA32_EFER,
-};
-
-/** Controls that go with a feature which a profile may lack. */
-const FEATURE_CONTROLS: Readonly<Record<VmxFeature, Partial<Record<ControlGroup, number>>>> = {
-  // Unrestricted guest needs EPT (SDM vol. 3, "VM-Execution Control Fields").
-  ept: { secondary: SECONDARY.ENABLE_EPT | SECONDARY.UNRESTRICTED_GUEST },
-  unrestrictedGuest: { secondary: SECONDARY.UNRESTRICTED_GUEST },
-  vpid: { secondary: SECONDARY.ENABLE_VPID },
-  preemptionTimer: { pin: PIN.VMX_PREEMPTION_TIMER, exit: VM_EXIT.SAVE_VMX_PREEMPTION_TIMER },
-  virtualNmis: { pin: PIN.VIRTUAL_NMIS, primary: PRIMARY.NMI_WINDOW_EXITING },
-  msrBitmaps: { primary: PRIMARY.USE_MSR_BITMAPS },
-  secondaryControls: { primary: PRIMARY.ACTIVATE_SECONDARY_CONTROLS },
-  pauseLoopExiting: { secondary: SECONDARY.PAUSE_LOOP_EXITING },
-  loadEfer: { exit: VM_EXIT.SAVE_IA32_EFER | VM_EXIT.LOAD_IA32_EFER, entry: VM_ENTRY.LOAD_IA32_EFER },
-  trueControls: {},
-  eptAccessedDirty: {},
-  eptExecuteOnly: {},
-  ept2MbPage: {},
-  ept1GbPage: {},
-  invept: {},
-  invvpid: {},
-};
-
-/** The default1 class of each group, and which of it may be 0 where the TRUE capability MSRs exist. */
-const DEFAULT1: Readonly<Record<ControlGroup, number>> = {
-  pin: PIN_BASED_DEFAULT1,
-  primary: CPU_BASED_DEFAULT1,
-  secondary: 0,
-  exit: VM_EXIT_DEFAULT1,
-  entry: VM_ENTRY_DEFAULT1,
-};
-const MAY_BE_ZERO: Readonly<Record<ControlGroup, number>> = {
-  pin: 0,
-  primary: PRIMARY.CR3_LOAD_EXITING | PRIMARY.CR3_STORE_EXITING,
-  secondary: 0,
-  exit: VM_EXIT.SAVE_DEBUG_CONTROLS,
-  entry: VM_ENTRY.LOAD_DEBUG_CONTROLS,
-};
 
 /** Which settings of a field of controls a VM entry accepts. */
 export interface ControlRange {
@@ -154,20 +63,20 @@ export class VmxCapabilities {
     this.revisionId = profile.revisionId;
     this.preemptionTimerRate = profile.preemptionTimerRate;
     this.#without = new Set(profile.without);
-    const offered = { ...IMPLEMENTED };
+    const offered = { ...IMPLEMENTED_CONTROLS };
     for (const feature of this.#without) {
       for (const [group, bits] of Object.entries(FEATURE_CONTROLS[feature]) as [ControlGroup, number][]) {
         offered[group] &= ~bits;
       }
     }
     // Without the control that activates them there are no secondary controls.
-    const secondary = (offered.primary & PRIMARY.ACTIVATE_SECONDARY_CONTROLS) !== 0;
+    const secondary = (offered.primary & CPU_BASED.ACTIVATE_SECONDARY_CONTROLS) !== 0;
     if (!secondary) offered.secondary = 0;
 
     const trueControls = this.has("trueControls");
     const range = (group: ControlGroup, byTrueMsr: boolean): ControlRange => ({
-      mustBeOne: (byTrueMsr ? DEFAULT1[group] & ~MAY_BE_ZERO[group] : DEFAULT1[group]) >>> 0,
-      mayBeOne: (offered[group] | DEFAULT1[group]) >>> 0,
+      mustBeOne: (byTrueMsr ? DEFAULT1_CONTROLS[group] & ~MAY_BE_ZERO_CONTROLS[group] : DEFAULT1_CONTROLS[group]) >>> 0,
+      mayBeOne: (offered[group] | DEFAULT1_CONTROLS[group]) >>> 0,
     });
     this.controls = {
       pin: range("pin", trueControls),
@@ -193,7 +102,7 @@ export class VmxCapabilities {
       [MSR.IA32_VMX_VMCS_ENUM, capabilityBits(VMX_VMCS_ENUM.HIGHEST_INDEX, this.layout.highestIndex)],
     ]);
     if (secondary) msrs.set(MSR.IA32_VMX_PROCBASED_CTLS2, msrOf(range("secondary", false)));
-    if (this.offers("secondary", SECONDARY.ENABLE_EPT) || this.offers("secondary", SECONDARY.ENABLE_VPID)) {
+    if (this.offers("secondary", SECONDARY_EXEC.ENABLE_EPT) || this.offers("secondary", SECONDARY_EXEC.ENABLE_VPID)) {
       msrs.set(MSR.IA32_VMX_EPT_VPID_CAP, this.eptVpid);
     }
     if (trueControls) {
@@ -245,7 +154,7 @@ export class VmxCapabilities {
   #eptVpid(): bigint {
     const cap = VMX_EPT_VPID_CAP;
     const present: CapabilityField[] = [];
-    if (this.offers("secondary", SECONDARY.ENABLE_EPT)) {
+    if (this.offers("secondary", SECONDARY_EXEC.ENABLE_EPT)) {
       present.push(cap.EPT_PAGE_WALK_4, cap.EPTP_UC, cap.EPTP_WB);
       if (this.has("eptExecuteOnly")) present.push(cap.EPT_EXECUTE_ONLY);
       if (this.has("ept2MbPage")) present.push(cap.EPT_2MB_PAGE);
@@ -253,7 +162,7 @@ export class VmxCapabilities {
       if (this.has("eptAccessedDirty")) present.push(cap.EPT_ACCESSED_DIRTY);
       if (this.has("invept")) present.push(cap.INVEPT, cap.INVEPT_SINGLE_CONTEXT, cap.INVEPT_ALL_CONTEXT);
     }
-    if (this.offers("secondary", SECONDARY.ENABLE_VPID) && this.has("invvpid")) {
+    if (this.offers("secondary", SECONDARY_EXEC.ENABLE_VPID) && this.has("invvpid")) {
       present.push(
         cap.INVVPID,
         cap.INVVPID_INDIVIDUAL_ADDR,

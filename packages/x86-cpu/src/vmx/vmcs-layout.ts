@@ -8,7 +8,7 @@ import {
   type VmcsField,
   type VmcsFieldName,
 } from "@tapvisor/x86-isa";
-import type { ControlGroup } from "./capabilities.js";
+import type { ControlGroup } from "./controls.js";
 
 type Needs = readonly (readonly [ControlGroup, number])[];
 const pin = (bit: number): Needs => [["pin", bit]];

@@ -13,7 +13,7 @@ import {
   VM_EXIT,
   hasErrorCode,
 } from "@tapvisor/x86-isa";
-import type { ControlGroup } from "../capabilities.js";
+import type { ControlGroup } from "../controls.js";
 import { F } from "../fields.js";
 import { FIELD_KIND } from "../vmcs-layout.js";
 import type { Checked, EntryCheck } from "./checked.js";
