@@ -1,9 +1,12 @@
-import { STATE_BYTES } from "@tapvisor/x86-isa";
+import { LOOKUP_ENTRY_BYTES, STATE_BYTES } from "@tapvisor/x86-isa";
 import { TLB_BYTES } from "../paging/tlb.js";
 import { Ram } from "./ram.js";
 
 const WASM_PAGE = 65_536;
 const align = (value: number, to: number): number => Math.ceil(value / to) * to;
+
+/** Entries of the table that the interpreter looks blocks up in; a power of two. */
+export const LOOKUP_ENTRIES = 16_384;
 
 /** Offsets within the area that one processor keeps for itself, in bytes. No physical address names it. */
 export const PROCESSOR_AREA = (() => {
@@ -13,9 +16,9 @@ export const PROCESSOR_AREA = (() => {
   /** What an engine keeps beside the architectural state: its own fields. */
   const engine = align(root + STATE_BYTES, 4096);
   const tlb = engine + 4096;
+  /** Where the interpreter looks blocks up. */
   const blocks = align(tlb + TLB_BYTES, WASM_PAGE);
-  /** Hash of translated blocks: 16,384 entries of 16 bytes. */
-  const uops = blocks + 16_384 * 16;
+  const uops = blocks + LOOKUP_ENTRIES * LOOKUP_ENTRY_BYTES;
   /** Room for translated micro-operations. */
   const bytes = uops + 8 * 1024 * 1024;
   return { state, root, engine, tlb, blocks, uops, bytes: align(bytes, WASM_PAGE) } as const;
