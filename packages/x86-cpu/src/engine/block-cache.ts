@@ -1,6 +1,7 @@
 import {
   BLOCK_HEADER_BYTES,
   LOOKUP_ENTRY_BYTES,
+  PAGE_SIZE,
   UOP_BYTES,
   encodeUop,
   encodeUops,
@@ -14,7 +15,6 @@ import {
 } from "@tapvisor/x86-isa";
 import type { Ram } from "../memory/ram.js";
 
-const PAGE_BYTES = 4096;
 const STOP = uopNumber("stop");
 const MOST_WAYS = 2;
 
@@ -117,7 +117,7 @@ export class BlockCache {
 
   add(key: BlockKey, lifted: LiftedBlock, physical: number, continued: number | undefined): Block {
     const address = this.#top;
-    const bytesInFirst = Math.min(lifted.length, PAGE_BYTES - (physical % PAGE_BYTES));
+    const bytesInFirst = Math.min(lifted.length, PAGE_SIZE - (physical % PAGE_SIZE));
     const system = systemInstruction(lifted);
     const { instructions, mode, ip, length, missing } = lifted;
     const block: Block = {
@@ -140,7 +140,7 @@ export class BlockCache {
     this.#blocks.set(key, block);
     this.#keys.set(block, key);
     this.#byAddress.set(address, block);
-    this.#hold(physical - (physical % PAGE_BYTES), block);
+    this.#hold(physical - (physical % PAGE_SIZE), block);
     if (continued !== undefined) this.#hold(continued, block);
     return block;
   }
@@ -188,7 +188,7 @@ export class BlockCache {
 
   #written(address: number, length: number): void {
     const last = address + length - 1;
-    for (let page = address - (address % PAGE_BYTES); page <= last; page += PAGE_BYTES) {
+    for (let page = address - (address % PAGE_SIZE); page <= last; page += PAGE_SIZE) {
       const blocks = this.#byPage.get(page);
       if (blocks === undefined) continue;
       for (const block of [...blocks]) if (overlaps(block, address, length)) this.#drop(block);
@@ -200,7 +200,7 @@ export class BlockCache {
     const key = this.#keys.get(block);
     if (key !== undefined && this.#blocks.get(key) === block) this.#blocks.delete(key);
     this.#keys.delete(block);
-    for (const page of [block.physical - (block.physical % PAGE_BYTES), block.continued]) {
+    for (const page of [block.physical - (block.physical % PAGE_SIZE), block.continued]) {
       if (page === undefined) continue;
       const blocks = this.#byPage.get(page);
       if (blocks === undefined) continue;

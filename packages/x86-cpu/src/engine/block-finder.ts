@@ -2,6 +2,8 @@ import {
   GuestException,
   InstructionStream,
   MAX_INSTRUCTION_BYTES,
+  PAGE_OFFSET_MASK,
+  PAGE_SIZE,
   isCanonical,
   liftBlock,
   slot,
@@ -19,7 +21,6 @@ const SLOT_RIP = slot("rip");
 const SLOT_CS_BASE = slot("cs.base");
 const SLOT_CS_LIMIT = slot("cs.limit");
 
-const PAGE_BYTES = 4096;
 /** Bytes of code that one block is lifted from at most. */
 const CODE_WINDOW = 512;
 
@@ -80,7 +81,7 @@ export class BlockFinder {
 
   #translate({ key, physical, linear, rip, room, mode, single }: CodePlace): Block | undefined {
     const { ram, blocks, tags } = this;
-    const inPage = PAGE_BYTES - (physical % PAGE_BYTES);
+    const inPage = PAGE_SIZE - (physical % PAGE_SIZE);
     const window = Math.min(room, inPage, CODE_WINDOW);
     if (window < 1) return undefined;
     let continued: number | undefined;
@@ -133,5 +134,5 @@ function lift(code: Uint8Array, rip: bigint, mode: CodeMode, single: boolean): L
 
 /** Linear address of the page after the one that holds `linear`. */
 function nextPage(linear: bigint, long: boolean): bigint {
-  return BigInt.asUintN(long ? 64 : 32, (linear | 0xfffn) + 1n);
+  return BigInt.asUintN(long ? 64 : 32, (linear | BigInt(PAGE_OFFSET_MASK)) + 1n);
 }

@@ -1,10 +1,9 @@
-import { slot, type CpuState } from "@tapvisor/x86-isa";
+import { DR7_ENABLES, slot, type CpuState } from "@tapvisor/x86-isa";
 
 const SLOT_DR0 = slot("dr0");
 const SLOT_DR7 = slot("dr7");
 
-/** Bits 7:0 of DR7: a local or global enable of each breakpoint. */
-export const DR7_ENABLES = 0xff;
+const ENABLES = Number(DR7_ENABLES);
 
 /** R/W field of DR7 (SDM vol. 3, "Debug Control Register (DR7)"). */
 const KIND = { EXECUTE: 0, WRITE: 1, IO: 2, READ_WRITE: 3 } as const;
@@ -16,7 +15,7 @@ export class Breakpoints {
   constructor(private readonly state: CpuState) {}
 
   get enabled(): boolean {
-    return (this.state.get32(SLOT_DR7) & DR7_ENABLES) !== 0;
+    return (this.state.get32(SLOT_DR7) & ENABLES) !== 0;
   }
 
   /** Instruction breakpoints at a linear address. */

@@ -1,4 +1,4 @@
-import { slot, type CpuState } from "@tapvisor/x86-isa";
+import { ACTIVITY, slot, type CpuState } from "@tapvisor/x86-isa";
 import { VM_EXIT } from "../vmx/vm-exit.js";
 import type { GuestEvents } from "./events.js";
 import type { Stepper } from "./stepper.js";
@@ -38,7 +38,7 @@ export class Engine {
   #advance(): boolean {
     const { state, events, stepper, fastPath } = this;
     if (events.attention) events.boundary();
-    if (state.get32(SLOT_ACTIVITY) !== 0) {
+    if (state.get32(SLOT_ACTIVITY) !== ACTIVITY.ACTIVE) {
       events.idle();
       return true;
     }

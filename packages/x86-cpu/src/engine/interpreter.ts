@@ -1,7 +1,7 @@
 import {
   ENGINE_FIELD,
   GuestException,
-  INTERRUPTIBILITY,
+  INTERRUPT_SHADOW,
   LEAVE,
   LOOKUP_ENTRY_BYTES,
   RFLAGS,
@@ -18,11 +18,12 @@ import {
 import { LOOKUP_ENTRIES, PROCESSOR_AREA, type HostMemory } from "../memory/host-memory.js";
 import { TLB_ENTRIES, type GuestMemory } from "../paging/index.js";
 import { VM_EXIT } from "../vmx/vm-exit.js";
+import { TWO_32 } from "../words.js";
 import { BlockCache } from "./block-cache.js";
 import { BlockFinder } from "./block-finder.js";
 import { CodeTags } from "./code-tags.js";
-import type { FastPath } from "./engine.js";
 import { EngineFields } from "./engine-fields.js";
+import type { FastPath } from "./engine.js";
 import type { GuestEvents } from "./events.js";
 import { SlowPaths } from "./slow-paths.js";
 import type { Stepper } from "./stepper.js";
@@ -35,7 +36,6 @@ const SLOT_FLAGS_REST = slot("flagsRest");
 const SLOT_INTERRUPTIBILITY = slot("interruptibility");
 
 const RF = Number(RFLAGS.RF);
-const SHADOW = INTERRUPTIBILITY.STI | INTERRUPTIBILITY.MOV_SS;
 
 /** How a run ended: nothing stands in the way of the next one, a fault has been delivered, or the guest has left. */
 const OUTCOME = { COMPLETED: 0, FAULT: 1, EXIT: 2 } as const;
@@ -117,7 +117,7 @@ export class Interpreter implements FastPath {
   run(budget: number): boolean {
     const state = this.#state;
     this.#resumeFlag = state.get32(SLOT_FLAGS_REST) & RF;
-    const shadow = state.get32(SLOT_INTERRUPTIBILITY) & SHADOW;
+    const shadow = state.get32(SLOT_INTERRUPTIBILITY) & INTERRUPT_SHADOW;
     if (this.#resumeFlag === 0 && shadow === 0) return this.#run(budget, false) !== OUTCOME.EXIT;
     // Both last for one instruction, which may set either anew; one that does not complete keeps RF as it was.
     state.set32(SLOT_FLAGS_REST, state.get32(SLOT_FLAGS_REST) & ~RF);
@@ -190,12 +190,12 @@ export class Interpreter implements FastPath {
 
   #fuel(): number {
     // A budget is a safe integer: the high word matters rarely.
-    return this.#state.get32(SLOT_FUEL) + this.#state.get32(SLOT_FUEL + 4) * 0x1_0000_0000;
+    return this.#state.get32(SLOT_FUEL) + this.#state.get32(SLOT_FUEL + 4) * TWO_32;
   }
 
   #setFuel(value: number): void {
     this.#state.set32(SLOT_FUEL, value >>> 0);
-    this.#state.set32(SLOT_FUEL + 4, Math.floor(value / 0x1_0000_0000));
+    this.#state.set32(SLOT_FUEL + 4, Math.floor(value / TWO_32));
   }
 
   #report(): void {

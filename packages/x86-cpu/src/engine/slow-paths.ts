@@ -1,4 +1,5 @@
 import {
+  ACCESS_FLAGS,
   ENGINE_FIELD,
   StateValues,
   WILL_WRITE,
@@ -13,9 +14,9 @@ import type { EngineFields } from "./engine-fields.js";
 
 /** Offset in a micro-operation of the high word of its constant. */
 const UOP_IMM_HIGH = 12;
-/** The high word of a memory row's constant. */
-const ACCESS_STACK = 1;
-const ACCESS_SYSTEM = 2;
+/** The flags in it. */
+const ACCESS_STACK = Number(ACCESS_FLAGS.STACK >> 32n);
+const ACCESS_SYSTEM = Number(ACCESS_FLAGS.SYSTEM >> 32n);
 
 /**
  * What the generated interpreter calls for: memory accesses that its TLB does not serve, and rows that it has no code

@@ -1,7 +1,10 @@
 import {
   GuestException,
+  INTERRUPTIBILITY,
+  INTERRUPT_SHADOW,
   MAX_INSTRUCTION_BYTES,
   PENDING_DEBUG,
+  PENDING_DEBUG_CONDITIONS,
   RFLAGS,
   VECTOR,
   decode,
@@ -32,11 +35,6 @@ const SLOT_CS_LIMIT = slot("cs.limit");
 
 const TF = Number(RFLAGS.TF);
 const RF = Number(RFLAGS.RF);
-/** Blocking by STI and by MOV SS, bits of the interruptibility state. */
-const SHADOW = 3;
-const SHADOW_MOV_SS = 2;
-/** Conditions that lie where DR6 has them. */
-const PENDING_CONDITIONS = PENDING_DEBUG.B0 | PENDING_DEBUG.B1 | PENDING_DEBUG.B2 | PENDING_DEBUG.B3 | PENDING_DEBUG.BS;
 
 /**
  * Executes one instruction at a time on the evaluator, with everything that may happen between two instructions:
@@ -70,14 +68,15 @@ export class Stepper {
     const rip = state.get64(SLOT_RIP);
     const rest = state.get32(SLOT_FLAGS_REST);
     state.set64(SLOT_CURRENT_RIP, rip);
-    const shadow = state.get32(SLOT_INTERRUPTIBILITY) & SHADOW;
+    const shadow = state.get32(SLOT_INTERRUPTIBILITY) & INTERRUPT_SHADOW;
     const watched = this.#breakpoints.enabled;
     this.#dataHits = 0;
     let flagsBefore = rest;
     try {
       const bitness = bitnessOf(state);
       // Right after MOV SS or POP SS, a code breakpoint is suppressed as if RF were set.
-      if (watched && (rest & RF) === 0 && (shadow & SHADOW_MOV_SS) === 0) this.#instructionBreakpoint(rip, bitness);
+      if (watched && (rest & RF) === 0 && (shadow & INTERRUPTIBILITY.MOV_SS) === 0)
+        this.#instructionBreakpoint(rip, bitness);
       const instruction = this.#fetch(rip, bitness);
       state.set64(SLOT_NEXT_RIP, BigInt.asUintN(instructionPointerBits(bitness), rip + BigInt(instruction.length)));
       // An instruction that completes clears RF, but for those that load it.
@@ -108,8 +107,8 @@ export class Stepper {
   /** Traps after an instruction; one that blocks by MOV SS makes them wait (SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks"). */
   #traps(flagsBefore: number, interruptibility: number): void {
     const { state } = this;
-    const pending = BigInt(this.#dataHits) | (state.get64(SLOT_PENDING_DEBUG) & PENDING_CONDITIONS);
-    if ((interruptibility & SHADOW_MOV_SS) !== 0) {
+    const pending = BigInt(this.#dataHits) | (state.get64(SLOT_PENDING_DEBUG) & PENDING_DEBUG_CONDITIONS);
+    if ((interruptibility & INTERRUPTIBILITY.MOV_SS) !== 0) {
       // A breakpoint waits for the next instruction. A single-step trap is due after that one anyway, by its own TF.
       const hit = this.#dataHits === 0 ? 0n : PENDING_DEBUG.ENABLED_BREAKPOINT;
       state.set64(SLOT_PENDING_DEBUG, pending | hit);

@@ -1,4 +1,4 @@
-import { CpuState, slot, type ControlRegisterModel } from "@tapvisor/x86-isa";
+import { CR0, CpuState, slot, type ControlRegisterModel } from "@tapvisor/x86-isa";
 import { Engine } from "../engine/engine.js";
 import { Interpreter } from "../engine/interpreter.js";
 import { Stepper } from "../engine/stepper.js";
@@ -119,7 +119,7 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissi
 
   const { cr0Fixed0, cr0Fixed1, cr4Fixed0, cr4Fixed1 } = capabilities;
   const restricted = { ...controls, cr0Fixed0, cr0Fixed1, cr4Fixed0, cr4Fixed1 };
-  const unrestricted = { ...restricted, cr0Fixed0: cr0Fixed0 & ~0x8000_0001n };
+  const unrestricted = { ...restricted, cr0Fixed0: cr0Fixed0 & ~(CR0.PE | CR0.PG) };
   const events = new VmxEvents(state, nonRoot, clock, interrupts);
   const environment = new NonRootEnvironment({
     state,

@@ -1,4 +1,4 @@
-import { LOOKUP_ENTRY_BYTES, STATE_BYTES } from "@tapvisor/x86-isa";
+import { LOOKUP_ENTRY_BYTES, PAGE_SIZE, STATE_BYTES } from "@tapvisor/x86-isa";
 import { TLB_BYTES } from "../paging/tlb.js";
 import { Ram } from "./ram.js";
 
@@ -14,8 +14,8 @@ export const PROCESSOR_AREA = (() => {
   /** The register state of root mode. */
   const root = align(state + STATE_BYTES, 64);
   /** What an engine keeps beside the architectural state: its own fields. */
-  const engine = align(root + STATE_BYTES, 4096);
-  const tlb = engine + 4096;
+  const engine = align(root + STATE_BYTES, PAGE_SIZE);
+  const tlb = engine + PAGE_SIZE;
   /** Where the interpreter looks blocks up. */
   const blocks = align(tlb + TLB_BYTES, WASM_PAGE);
   const uops = blocks + LOOKUP_ENTRIES * LOOKUP_ENTRY_BYTES;

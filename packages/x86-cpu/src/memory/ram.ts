@@ -1,7 +1,7 @@
-const PAGE_SHIFT = 12;
-const PAGE_BYTES = 1 << PAGE_SHIFT;
+import { PAGE_2MB_SHIFT, PAGE_SHIFT, PAGE_SIZE } from "@tapvisor/x86-isa";
+
 /** Pages of 2 MiB: what is as large is aligned to it, so that page tables can map it whole. */
-const LARGE_PAGES = 512;
+const LARGE_PAGES = 1 << (PAGE_2MB_SHIFT - PAGE_SHIFT);
 
 /** The host has no page left: ENOMEM, in the shape of a Node system error. */
 export class OutOfMemory extends Error {
@@ -40,16 +40,16 @@ export class Ram {
 
   /**
    * @param buffer the memory that holds the RAM; never grown, so that views stay valid
-   * @param base offset of physical address 0 in `buffer`, a multiple of 4096
-   * @param size bytes of RAM, a multiple of 4096
+   * @param base offset of physical address 0 in `buffer`, a multiple of the page size
+   * @param size bytes of RAM, a multiple of the page size
    */
   constructor(
     readonly buffer: ArrayBuffer,
     readonly base: number,
     readonly size: number,
   ) {
-    if (size % PAGE_BYTES !== 0 || base % PAGE_BYTES !== 0) {
-      throw new RangeError(`RAM of ${size} bytes at ${base}: both must be multiples of ${PAGE_BYTES}`);
+    if (size % PAGE_SIZE !== 0 || base % PAGE_SIZE !== 0) {
+      throw new RangeError(`RAM of ${size} bytes at ${base}: both must be multiples of ${PAGE_SIZE}`);
     }
     this.#view = new DataView(buffer, base, size);
     this.#bytes = new Uint8Array(buffer, base, size);
@@ -81,24 +81,24 @@ export class Ram {
     for (let page = first; page < first + count; page++) {
       this.#used[page] = 1;
       if (this.#stale[page] === 1) {
-        this.#bytes.fill(0, page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
+        this.#bytes.fill(0, page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
         this.#stale[page] = 0;
       }
     }
     this.#free -= count;
     this.#hint = first + count;
-    return first * PAGE_BYTES;
+    return first * PAGE_SIZE;
   }
 
   freePages(base: number, count: number): void {
-    const first = base / PAGE_BYTES;
+    const first = base / PAGE_SIZE;
     if (!Number.isInteger(first) || first < 1 || first + count > this.#used.length) {
       throw new RangeError(`freePages: ${count} page(s) at 0x${base.toString(16)} are not pages of the host's RAM`);
     }
     for (let page = first; page < first + count; page++) {
-      if (this.#used[page] === 0) throw new RangeError(`freePages: page 0x${(page * PAGE_BYTES).toString(16)} is free`);
+      if (this.#used[page] === 0) throw new RangeError(`freePages: page 0x${(page * PAGE_SIZE).toString(16)} is free`);
     }
-    this.written(base, count * PAGE_BYTES);
+    this.written(base, count * PAGE_SIZE);
     this.#used.fill(0, first, first + count);
     this.#stale.fill(1, first, first + count);
     this.#free += count;
@@ -172,7 +172,7 @@ export class Ram {
 
   /** An engine translates code of the page at this physical address from now on: stores to it have to be seen. */
   holdCode(page: number): void {
-    const index = page / PAGE_BYTES;
+    const index = page / PAGE_SIZE;
     const holders = this.codePages[index] ?? 0;
     this.codePages[index] = holders + 1;
     if (holders === 0) for (const listener of this.#newCodeListeners) listener(page);
@@ -180,7 +180,7 @@ export class Ram {
 
   /** The engine holds no code of the page any more. */
   releaseCode(page: number): void {
-    const index = page / PAGE_BYTES;
+    const index = page / PAGE_SIZE;
     this.codePages[index] = (this.codePages[index] ?? 1) - 1;
   }
 

@@ -1,3 +1,5 @@
+import { TWO_32 } from "../words.js";
+
 /**
  * Bits of a paging-structure entry (SDM vol. 3, "Paging-Structure Entries"), of its low 32-bit word. The word above
  * holds address bits and, in bit 31, XD.
@@ -14,11 +16,6 @@ export const PTE = {
 
 /** XD in the high word. */
 export const PTE_HIGH_XD = 0x8000_0000;
-
-/** Bits of the page-fault error code (SDM vol. 3, "Page-Fault Exceptions"). */
-export const PF = { P: 1, W: 2, U: 4, RSVD: 8, I: 16 } as const;
-
-const TWO_32 = 0x1_0000_0000;
 
 /** Physical address in bits 51:12 of an entry, as a number. */
 export function entryAddress(low: number, high: number): number {

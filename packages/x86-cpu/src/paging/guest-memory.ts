@@ -1,6 +1,10 @@
 import {
   CR0,
   GuestException,
+  MAX_INSTRUCTION_BYTES,
+  PAGE_OFFSET_MASK,
+  PAGE_SHIFT,
+  PAGE_SIZE,
   RFLAGS,
   VECTOR,
   cpl,
@@ -20,8 +24,7 @@ const SLOT_FLAGS_REST = slot("flagsRest");
 const CR0_AM = Number(CR0.AM);
 const RFLAGS_AC = Number(RFLAGS.AC);
 
-const PAGE_BYTES = 4096;
-const OFFSET_MASK = PAGE_BYTES - 1;
+const PAGE_BITS = BigInt(PAGE_SHIFT);
 const WORD_MASK = 0xffff_ffffn;
 
 const low32 = (linear: bigint): number => Number(linear & WORD_MASK) | 0;
@@ -94,8 +97,8 @@ export class GuestMemory {
     const privilege = this.#privilege(access);
     // A read-modify-write is translated once, for the write: what may be written may be read.
     const kind = access.fetch === true ? ACCESS_FETCH : access.willWrite === true ? ACCESS_WRITE : ACCESS_READ;
-    const offset = Number(first & BigInt(OFFSET_MASK));
-    const inFirst = Math.min(size, PAGE_BYTES - offset);
+    const offset = Number(first & BigInt(PAGE_OFFSET_MASK));
+    const inFirst = Math.min(size, PAGE_SIZE - offset);
     const host = this.translate(first, kind, privilege);
     if (this.#alignmentChecked) checkAlignment(first, size, access);
     if (inFirst === size) return this.#read(host, size);
@@ -107,8 +110,8 @@ export class GuestMemory {
     const first = this.#canonical(linear, size, access);
     this.#watcher?.(first, size, true);
     const privilege = this.#privilege(access);
-    const offset = Number(first & BigInt(OFFSET_MASK));
-    const inFirst = Math.min(size, PAGE_BYTES - offset);
+    const offset = Number(first & BigInt(PAGE_OFFSET_MASK));
+    const inFirst = Math.min(size, PAGE_SIZE - offset);
     // Both pages are translated before either is written.
     const host = this.translate(first, ACCESS_WRITE, privilege);
     if (this.#alignmentChecked) checkAlignment(first, size, access);
@@ -130,17 +133,18 @@ export class GuestMemory {
     // As for the access itself: what is not aligned never comes to its second page, and does not mark it.
     if (this.#alignmentChecked) checkAlignment(first, size, access);
     const last = this.#wrap(first + BigInt(size - 1));
-    if (first >> 12n !== last >> 12n) this.translate(last - (last & BigInt(OFFSET_MASK)), kind, privilege);
+    if (first >> PAGE_BITS !== last >> PAGE_BITS)
+      this.translate(last - (last & BigInt(PAGE_OFFSET_MASK)), kind, privilege);
   }
 
   /**
-   * The bytes of code from a linear address to the end of its page, at most 15. Not a copy.
+   * The bytes of code from a linear address to the end of its page, no more than an instruction has. Not a copy.
    *
    * @param linear canonical, or 32 bits wide outside long mode
    */
   fetch(linear: bigint): Uint8Array {
     const host = this.translate(linear, ACCESS_FETCH, this.#user ? PRIVILEGE_USER : PRIVILEGE_SUPERVISOR);
-    const length = Math.min(15, PAGE_BYTES - (host & OFFSET_MASK));
+    const length = Math.min(MAX_INSTRUCTION_BYTES, PAGE_SIZE - (host & PAGE_OFFSET_MASK));
     return this.ram.contains(host, length) ? this.ram.view(host, length) : ALL_ONES.subarray(0, length);
   }
 
@@ -154,12 +158,12 @@ export class GuestMemory {
     const cached = privilege !== PRIVILEGE_IMPLICIT || !pager.smap;
     if (cached) {
       const page = tlb.lookup(low, high, kind, user);
-      if (page >= 0) return page + (low & OFFSET_MASK);
+      if (page >= 0) return page + (low & PAGE_OFFSET_MASK);
     }
     const host = this.#walk(low, high, kind, privilege);
     if (host < 0) throw new GuestException(VECTOR.PF, pager.faultCode, linear);
     if (cached && this.#mayCache(kind, user, host)) {
-      tlb.fill(low, high, kind, user, host - (host & OFFSET_MASK), pager.global, pager.pageBytes);
+      tlb.fill(low, high, kind, user, host - (host & PAGE_OFFSET_MASK), pager.global, pager.pageBytes);
     }
     return host;
   }
@@ -183,7 +187,7 @@ export class GuestMemory {
     // What AC decides from one instruction to the next must be decided every time.
     if (this.pager.smap && !user && this.pager.userPage && kind !== ACCESS_FETCH) return false;
     // A store to translated code has to be seen.
-    return kind !== ACCESS_WRITE || this.ram.codePages[Math.floor(host / PAGE_BYTES)] === 0;
+    return kind !== ACCESS_WRITE || this.ram.codePages[Math.floor(host / PAGE_SIZE)] === 0;
   }
 
   #privilege(access: MemoryAccess): Privilege {
@@ -256,4 +260,4 @@ function checkAlignment(linear: bigint, size: number, access: MemoryAccess): voi
   if ((Number(linear & 7n) & (size - 1)) !== 0) throw new GuestException(VECTOR.AC, 0);
 }
 
-const ALL_ONES = new Uint8Array(15).fill(0xff);
+const ALL_ONES = new Uint8Array(MAX_INSTRUCTION_BYTES).fill(0xff);

@@ -1,6 +1,20 @@
-import { CR0, CR3, CR4, EFER, RFLAGS, slot, type CpuState } from "@tapvisor/x86-isa";
+import {
+  CR0,
+  CR3,
+  CR4,
+  EFER,
+  PAGE_1GB_SHIFT,
+  PAGE_2MB_SHIFT,
+  PAGE_4MB_SHIFT,
+  PAGE_FAULT,
+  PAGE_SHIFT,
+  RFLAGS,
+  slot,
+  type CpuState,
+} from "@tapvisor/x86-isa";
 import type { Ram } from "../memory/ram.js";
-import { PF, PTE, PTE_HIGH_XD, entryAddress } from "./entry.js";
+import { TWO_32 } from "../words.js";
+import { PTE, PTE_HIGH_XD, entryAddress } from "./entry.js";
 import { ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE, type AccessKind, type SecondStage } from "./second-stage.js";
 
 const SLOT_CR0 = slot("cr0");
@@ -22,8 +36,6 @@ const EFER_LMA = Number(EFER.LMA);
 const EFER_NXE = Number(EFER.NXE);
 const PCID_MASK = Number(CR3.PCID);
 const RFLAGS_AC = Number(RFLAGS.AC);
-
-const TWO_32 = 0x1_0000_0000;
 
 /** How an access is made: what decides the permission checks besides its kind. */
 export const PRIVILEGE_SUPERVISOR = 0;
@@ -160,12 +172,12 @@ export class Pager {
 
   #walkPae(low: number, kind: AccessKind, privilege: Privilege): number {
     this.#usedCount = 0;
-    const pdpte = SLOT_PDPTE0 + (low >>> 30) * 8;
+    const pdpte = SLOT_PDPTE0 + (low >>> PAGE_1GB_SHIFT) * 8;
     const entry = this.state.get32(pdpte);
     // Reserved bits of PDPTEs are checked when CR3 is loaded, and they hold no permissions.
     if ((entry & PTE.P) === 0) return this.#fault(0, kind, privilege);
     const table = entryAddress(entry, this.state.get32(pdpte + 4));
-    return this.#walkLevels(table + ((low >>> 21) & 0x1ff) * 8, 2, low, 0, kind, privilege);
+    return this.#walkLevels(table + ((low >>> PAGE_2MB_SHIFT) & 0x1ff) * 8, 2, low, 0, kind, privilege);
   }
 
   /** Tables of 64-bit entries, from the entry at guest-physical `address` of `level` down. */
@@ -188,14 +200,14 @@ export class Pager {
       if ((entryLow & PTE.P) === 0) return this.#fault(0, kind, privilege);
       const large = (entryLow & PTE.PS) !== 0 && level > 1;
       if (this.#hasReservedBits(entryLow, entryHigh, reservedHigh, level, large)) {
-        return this.#fault(PF.P | PF.RSVD, kind, privilege);
+        return this.#fault(PAGE_FAULT.P | PAGE_FAULT.RSVD, kind, privilege);
       }
       writable &= entryLow;
       user &= entryLow;
       executeDisable |= entryHigh & PTE_HIGH_XD;
       this.#use(address, entryLow);
       if (level === 1 || large) {
-        const shift = level === 1 ? 12 : level === 2 ? 21 : 30;
+        const shift = level === 1 ? PAGE_SHIFT : level === 2 ? PAGE_2MB_SHIFT : PAGE_1GB_SHIFT;
         return this.#finish(
           entryLow,
           entryAddress(entryLow, entryHigh),
@@ -208,7 +220,12 @@ export class Pager {
         );
       }
       level--;
-      const index = level === 3 ? ((high & 0x7f) << 2) | (low >>> 30) : level === 2 ? low >>> 21 : low >>> 12;
+      const index =
+        level === 3
+          ? ((high & 0x7f) << 2) | (low >>> PAGE_1GB_SHIFT)
+          : level === 2
+            ? low >>> PAGE_2MB_SHIFT
+            : low >>> PAGE_SHIFT;
       address = entryAddress(entryLow, entryHigh) + (index & 0x1ff) * 8;
     }
   }
@@ -223,24 +240,24 @@ export class Pager {
 
   #walk32(low: number, kind: AccessKind, privilege: Privilege): number {
     this.#usedCount = 0;
-    const pdeAddress = this.#root + (low >>> 22) * 4;
+    const pdeAddress = this.#root + (low >>> PAGE_4MB_SHIFT) * 4;
     const pde = this.#readWord(this.secondStage.translate(pdeAddress, ACCESS_READ, true, low, 0));
     if ((pde & PTE.P) === 0) return this.#fault(0, kind, privilege);
     this.#use(pdeAddress, pde);
     if ((pde & PTE.PS) !== 0 && this.#pse) {
-      if ((pde & this.#reservedPse36) !== 0) return this.#fault(PF.P | PF.RSVD, kind, privilege);
+      if ((pde & this.#reservedPse36) !== 0) return this.#fault(PAGE_FAULT.P | PAGE_FAULT.RSVD, kind, privilege);
       // Bits 20:13 are bits 39:32 of the address (SDM vol. 3, "32-Bit Paging", PSE-36).
       const base = ((pde >>> 13) & 0xff) * TWO_32 + ((pde & 0xffc0_0000) >>> 0);
       const rights = { writable: (pde & PTE.W) !== 0, user: (pde & PTE.U) !== 0, executeDisable: false };
-      return this.#finish(pde, base, 22, rights, low, 0, kind, privilege);
+      return this.#finish(pde, base, PAGE_4MB_SHIFT, rights, low, 0, kind, privilege);
     }
-    const pteAddress = ((pde & 0xffff_f000) >>> 0) + ((low >>> 12) & 0x3ff) * 4;
+    const pteAddress = ((pde & 0xffff_f000) >>> 0) + ((low >>> PAGE_SHIFT) & 0x3ff) * 4;
     const pte = this.#readWord(this.secondStage.translate(pteAddress, ACCESS_READ, true, low, 0));
     if ((pte & PTE.P) === 0) return this.#fault(0, kind, privilege);
     this.#use(pteAddress, pte);
     const both = pde & pte;
     const rights = { writable: (both & PTE.W) !== 0, user: (both & PTE.U) !== 0, executeDisable: false };
-    return this.#finish(pte, (pte & 0xffff_f000) >>> 0, 12, rights, low, 0, kind, privilege);
+    return this.#finish(pte, (pte & 0xffff_f000) >>> 0, PAGE_SHIFT, rights, low, 0, kind, privilege);
   }
 
   /** Check the permissions of a whole walk, set the flags, and translate the final address. */
@@ -254,11 +271,11 @@ export class Pager {
     kind: AccessKind,
     privilege: Privilege,
   ): number {
-    if (!this.#allowed(rights, kind, privilege)) return this.#fault(PF.P, kind, privilege);
+    if (!this.#allowed(rights, kind, privilege)) return this.#fault(PAGE_FAULT.P, kind, privilege);
     this.#setFlags(kind === ACCESS_WRITE, low, high);
     const size = 2 ** shift;
     // The low bits of a large page's frame are flags (PAT) or already known to be 0.
-    this.guestPhysical = frame - (frame % size) + (shift === 30 ? low & 0x3fff_ffff : low & (size - 1));
+    this.guestPhysical = frame - (frame % size) + (low & (size - 1));
     this.pageBytes = size;
     this.userPage = rights.user;
     this.global = this.#globalPages && (leafLow & PTE.G) !== 0;
@@ -286,9 +303,9 @@ export class Pager {
 
   #fault(code: number, kind: AccessKind, privilege: Privilege): -1 {
     let errorCode = code;
-    if (kind === ACCESS_WRITE) errorCode |= PF.W;
-    if (privilege === PRIVILEGE_USER) errorCode |= PF.U;
-    if (kind === ACCESS_FETCH && (this.smep || this.#noExecute)) errorCode |= PF.I;
+    if (kind === ACCESS_WRITE) errorCode |= PAGE_FAULT.W;
+    if (privilege === PRIVILEGE_USER) errorCode |= PAGE_FAULT.U;
+    if (kind === ACCESS_FETCH && (this.smep || this.#noExecute)) errorCode |= PAGE_FAULT.I;
     this.faultCode = errorCode;
     return -1;
   }

@@ -1,3 +1,5 @@
+import { PAGE_1GB_SHIFT, PAGE_2MB_SHIFT, PAGE_4MB_SHIFT, PAGE_OFFSET_MASK, PAGE_SHIFT } from "@tapvisor/x86-isa";
+import { TWO_32 } from "../words.js";
 import { ACCESS_FETCH, ACCESS_WRITE, type AccessKind } from "./second-stage.js";
 
 /** Entries of each array, by the low bits of the page's number; a power of two. Pages 64 MiB apart share one. */
@@ -15,6 +17,9 @@ const KINDS = 3;
 const ARRAYS = 2 * KINDS;
 export const TLB_BANK_BYTES = ARRAYS * TLB_ARRAY_BYTES;
 
+/** The bits of an address that name its page. */
+const PAGE_MASK = ~PAGE_OFFSET_MASK;
+
 /** Fills that are remembered, so that a flush soon after another touches no more than them. */
 const LOG_ENTRIES = 2048;
 /** Large pages that are remembered, of each size. */
@@ -25,12 +30,12 @@ export const INVALID = 0xffff_ffff;
 /** Flag of an entry: the page is global. */
 const GLOBAL = 1;
 
-const indexOf = (low: number): number => ((low >>> 12) & (TLB_ENTRIES - 1)) * ENTRY_WORDS;
+const indexOf = (low: number): number => ((low >>> PAGE_SHIFT) & (TLB_ENTRIES - 1)) * ENTRY_WORDS;
 const arrayOf = (kind: AccessKind, user: boolean): number => ((user ? KINDS : 0) + kind) * ARRAY_WORDS;
 
 /** The linear pages of one size, larger than 4 KiB, that translations were made from. */
 interface LargePages {
-  readonly shift: 21 | 22 | 30;
+  readonly shift: typeof PAGE_2MB_SHIFT | typeof PAGE_4MB_SHIFT | typeof PAGE_1GB_SHIFT;
   readonly pages: Set<number>;
   /** The page that was added last, or -1: most fills after it are of the same. */
   newest: number;
@@ -43,9 +48,9 @@ export class TlbBank {
   readonly #filled = new Uint32Array(LOG_ENTRIES);
   #fillCount = LOG_ENTRIES + 1;
   readonly #large: readonly LargePages[] = [
-    { shift: 21, pages: new Set(), newest: -1 },
-    { shift: 22, pages: new Set(), newest: -1 },
-    { shift: 30, pages: new Set(), newest: -1 },
+    { shift: PAGE_2MB_SHIFT, pages: new Set(), newest: -1 },
+    { shift: PAGE_4MB_SHIFT, pages: new Set(), newest: -1 },
+    { shift: PAGE_1GB_SHIFT, pages: new Set(), newest: -1 },
   ];
   /** Changes whenever a translation for fetches is dropped, of supervisor and user accesses. */
   readonly generations: [supervisor: number, user: number];
@@ -81,7 +86,7 @@ export class TlbBank {
   lookup(low: number, high: number, kind: AccessKind, user: boolean): number {
     const at = arrayOf(kind, user) + indexOf(low);
     const words = this.#words;
-    if (words[at] !== (low & ~0xfff) >>> 0 || words[at + 1] !== high >>> 0) return -1;
+    if (words[at] !== (low & PAGE_MASK) >>> 0 || words[at + 1] !== high >>> 0) return -1;
     return (words[at + 2] as number) - this.ramBase;
   }
 
@@ -96,7 +101,7 @@ export class TlbBank {
       if (this.#fillCount < LOG_ENTRIES) this.#filled[this.#fillCount] = at;
       this.#fillCount++;
     }
-    words[at] = low & ~0xfff;
+    words[at] = low & PAGE_MASK;
     words[at + 1] = high;
     words[at + 2] = page + this.ramBase;
     words[at + 3] = global ? GLOBAL : 0;
@@ -162,7 +167,7 @@ export class TlbBank {
     const index = indexOf(low);
     for (let array = 0; array < ARRAYS; array++) {
       const at = array * ARRAY_WORDS + index;
-      if (words[at] === (low & ~0xfff) >>> 0 && words[at + 1] === high >>> 0) this.#drop(at);
+      if (words[at] === (low & PAGE_MASK) >>> 0 && words[at + 1] === high >>> 0) this.#drop(at);
     }
     for (const large of this.#large) {
       const { shift, pages } = large;
@@ -228,4 +233,4 @@ export class TlbBank {
 }
 
 const pageNumber = (low: number, high: number, shift: number): number =>
-  Math.floor(((high & 0xffff) * 0x1_0000_0000 + (low >>> 0)) / 2 ** shift);
+  Math.floor(((high & 0xffff) * TWO_32 + (low >>> 0)) / 2 ** shift);

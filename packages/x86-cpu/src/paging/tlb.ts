@@ -1,3 +1,4 @@
+import { PAGE_OFFSET_MASK, PAGE_SIZE } from "@tapvisor/x86-isa";
 import type { AccessKind } from "./second-stage.js";
 import { INVALID, TLB_ARRAY_BYTES, TLB_BANK_BYTES, TlbBank } from "./tlb-bank.js";
 
@@ -132,7 +133,7 @@ export class Tlb {
     global: boolean,
     pageBytes: number,
   ): void {
-    if (pageBytes > 4096) this.#bank.noteLargePage(low, high, pageBytes);
+    if (pageBytes > PAGE_SIZE) this.#bank.noteLargePage(low, high, pageBytes);
     this.#bank.fill(low, high, kind, user, page, global);
   }
 
@@ -161,5 +162,5 @@ function matches(bank: TlbBank, { vpid, pcid, eptp }: TlbScope): boolean {
   if (bank.used === 0) return false;
   if (vpid !== undefined && bank.vpid !== vpid) return false;
   if (pcid !== undefined && bank.pcid !== pcid) return false;
-  return eptp === undefined || (((bank.eptpLow ^ eptp[0]) & ~0xfff) === 0 && bank.eptpHigh === eptp[1]);
+  return eptp === undefined || (((bank.eptpLow ^ eptp[0]) & ~PAGE_OFFSET_MASK) === 0 && bank.eptpHigh === eptp[1]);
 }

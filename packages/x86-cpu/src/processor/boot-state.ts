@@ -1,8 +1,12 @@
 import {
   CR0,
   CR4,
+  DR6_FIXED_1,
+  DR7_FIXED_1,
   EFER,
+  RFLAGS,
   SEGMENT_NAMES,
+  SEGMENT_RIGHTS,
   initMxcsr,
   initX87,
   slot,
@@ -19,10 +23,11 @@ const DR7_AT = slot("dr7");
 const XCR0_AT = slot("xcr0");
 const EFER_AT = slot("efer");
 
+const FLAGS_RESET = Number(RFLAGS.FIXED);
+/** Access rights: present, accessed, of ring 0. */
 const FLAT_CODE64 = 0xa09b;
 const FLAT_DATA = 0xc093;
 const BUSY_TSS = 0x8b;
-const UNUSABLE = 0x10000;
 /** Selectors as Linux gives them on x86-64: __KERNEL_CS, __KERNEL_DS, GDT_ENTRY_TSS. */
 const KERNEL_CS = 0x10;
 const KERNEL_DS = 0x18;
@@ -52,23 +57,23 @@ export function bootState(root: CpuState, shared: CpuState, cpuid: CpuidLeaves):
   );
   root.set64(EFER_AT, EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE);
   root.set64(slot("pat"), PAT_RESET);
-  root.eflags = 2;
+  root.eflags = FLAGS_RESET;
   const rights: Partial<Record<SegmentName, readonly [selector: number, rights: number]>> = {
     cs: [KERNEL_CS, FLAT_CODE64],
     ss: [KERNEL_DS, FLAT_DATA],
     tr: [KERNEL_TR, BUSY_TSS],
   };
   for (const name of SEGMENT_NAMES) {
-    const [selector, access] = rights[name] ?? [0, UNUSABLE];
+    const [selector, access] = rights[name] ?? [0, SEGMENT_RIGHTS.UNUSABLE];
     const limit = name === "tr" ? 0x67 : 0xffff_ffff;
     root.setSegment(name, { selector, base: 0n, limit, rights: access });
   }
-  root.set64(DR7_AT, 0x400n);
-  shared.set64(DR6_AT, 0xffff_0ff0n);
+  root.set64(DR7_AT, DR7_FIXED_1);
+  shared.set64(DR6_AT, DR6_FIXED_1);
   shared.set64(XCR0_AT, cpuid.xcr0Supported);
   initX87(shared);
   initMxcsr(shared);
-  shared.eflags = 2;
+  shared.eflags = FLAGS_RESET;
   for (const name of SEGMENT_NAMES) shared.setSegment(name, root.segment(name));
   shared.set64(CR0_AT, root.get64(CR0_AT));
   shared.set64(CR4_AT, root.get64(CR4_AT));

@@ -1,13 +1,18 @@
 import {
   APIC_BASE,
+  APIC_DEFAULT_PHYS_BASE,
+  DEBUGCTL,
+  FEATURE_CONTROL,
   GuestException,
   MSR,
+  PAGE_OFFSET_MASK,
   VECTOR,
   slot,
   writeEfer,
   type ControlRegisterModel,
   type CpuState,
 } from "@tapvisor/x86-isa";
+import { isPatType } from "../memory/memory-types.js";
 import type { CpuidLeaves } from "../profiles/cpuid.js";
 import type { ProcessorProfile } from "../profiles/profile.js";
 import type { VirtualClock } from "../time/clock.js";
@@ -35,9 +40,7 @@ interface MsrRow {
   readonly write?: Write;
 }
 
-const APIC_BASE_ADDRESS = 0xfee00000n;
-const DEBUGCTL_WRITABLE = 3n;
-const FEATURE_CONTROL_LOCKED = 1n;
+const DEBUGCTL_WRITABLE = DEBUGCTL.LBR | DEBUGCTL.BTF;
 
 const generalProtection = (): never => {
   throw new GuestException(VECTOR.GP, 0);
@@ -56,8 +59,7 @@ const canonical: Accept = (value, file) => {
 /** Every byte is a memory type that the PAT knows. */
 const memoryTypes: Accept = (value) => {
   for (let shift = 0n; shift < 64n; shift += 8n) {
-    const type = (value >> shift) & 0xffn;
-    if (type > 7n || type === 2n || type === 3n) return false;
+    if (!isPatType(Number((value >> shift) & 0xffn))) return false;
   }
   return true;
 };
@@ -120,17 +122,18 @@ const EXTENDED_FEATURE_ENABLE: MsrRow = {
   },
 };
 
-const FEATURE_CONTROL: MsrRow = {
+const FEATURE_CONTROL_REGISTER: MsrRow = {
   read: (file) => file.featureControl,
   write: (file, _, value) => {
-    if ((file.featureControl & FEATURE_CONTROL_LOCKED) !== 0n) return false;
+    if ((file.featureControl & FEATURE_CONTROL.LOCKED) !== 0n) return false;
     file.featureControl = value;
     return true;
   },
 };
 
 const APIC_BASE_REGISTER: MsrRow = {
-  read: (file) => APIC_BASE_ADDRESS | APIC_BASE.ENABLE | (file.environment.bootProcessor ? APIC_BASE.BSP : 0n),
+  read: (file) =>
+    BigInt(APIC_DEFAULT_PHYS_BASE) | APIC_BASE.ENABLE | (file.environment.bootProcessor ? APIC_BASE.BSP : 0n),
 };
 
 const COMMON: readonly (readonly [number, MsrRow])[] = [
@@ -168,7 +171,7 @@ const AMD: readonly (readonly [number, MsrRow])[] = [
   [MSR.K8_SYSCFG, stored(MSR.K8_SYSCFG)],
   [MSR.K7_HWCR, stored(MSR.K7_HWCR)],
   [MSR.VM_CR, stored(MSR.VM_CR, low32)],
-  [MSR.VM_HSAVE_PA, stored(MSR.VM_HSAVE_PA, (value) => (value & 0xfffn) === 0n)],
+  [MSR.VM_HSAVE_PA, stored(MSR.VM_HSAVE_PA, (value) => (value & BigInt(PAGE_OFFSET_MASK)) === 0n)],
 ];
 
 /** The model-specific registers of one processor. What is not here is #GP, in root and in non-root operation. */
@@ -189,7 +192,7 @@ export class MsrFile {
     this.featureControl = profile.featureControl ?? 0n;
     this.#rows = new Map([...COMMON, ...(profile.vendor === "intel" ? INTEL : AMD)]);
     for (const [index, value] of capabilities?.msrs ?? []) this.#rows.set(index, constant(value));
-    if (profile.featureControl !== undefined) this.#rows.set(MSR.IA32_FEATURE_CONTROL, FEATURE_CONTROL);
+    if (profile.featureControl !== undefined) this.#rows.set(MSR.IA32_FEATURE_CONTROL, FEATURE_CONTROL_REGISTER);
   }
 
   /** The time-stamp counter in root operation, in cycles. */

@@ -1,6 +1,9 @@
 import {
   CR4,
   EPTP,
+  EPTP_PAGE_WALK_4,
+  EPTP_RESERVED,
+  EPTP_WALK_LENGTH_SHIFT,
   FEATURE_CONTROL,
   INVEPT_TYPE,
   INVVPID_TYPE,
@@ -13,12 +16,9 @@ import {
 import type { VmxCapabilities } from "../vmx/capabilities.js";
 import { VM_FAIL_INVALID, VM_SUCCEED, type VmxOperation, type VmxStatus } from "../vmx/operation.js";
 import type { WorldSwitch } from "../vmx/world-switch.js";
+import { TWO_32, highWord, lowWord } from "../words.js";
 import { HostGeneralProtection, HostUndefinedOpcode } from "./root-faults.js";
 import { RootMode, type RootModeParts } from "./root-mode.js";
-
-/** Page-walk length of 4, as the EPTP encodes it, and the bits 11:7 that are reserved. */
-const EPT_PAGE_WALK_4 = 3;
-const EPTP_RESERVED = 0xf80;
 
 export interface ProcessorParts extends RootModeParts {
   /** Absent on a processor without VT-x. */
@@ -114,12 +114,11 @@ export class Processor extends RootMode {
   }
 
   vmwriteNumber(field: number, value: number): VmxStatus {
-    return this.vmwriteWords(field, value % 0x1_0000_0000, Math.floor(value / 0x1_0000_0000));
+    return this.vmwriteWords(field, value % TWO_32, Math.floor(value / TWO_32));
   }
 
   vmwrite(field: number, value: bigint): VmxStatus {
-    const low = Number(BigInt.asUintN(32, value));
-    return this.vmwriteWords(field, low, Number(BigInt.asUintN(32, value >> 32n)));
+    return this.vmwriteWords(field, lowWord(value), highWord(value));
   }
 
   vmwriteWords(field: number, low: number, high: number): VmxStatus {
@@ -149,7 +148,7 @@ export class Processor extends RootMode {
       return operation.fail(VMX_INSTRUCTION_ERROR.INVALID_OPERAND_TO_INVEPT_INVVPID);
     }
     const single = type === INVEPT_TYPE.SINGLE_CONTEXT;
-    this.#own.tlb.flush(single ? { eptp: [eptp % 0x1_0000_0000, Math.floor(eptp / 0x1_0000_0000)] } : {});
+    this.#own.tlb.flush(single ? { eptp: [eptp % TWO_32, Math.floor(eptp / TWO_32)] } : {});
     this.#own.vmx?.ept.flush();
     return VM_SUCCEED;
   }
@@ -171,7 +170,7 @@ export class Processor extends RootMode {
     const { tlb } = this.#own;
     switch (type) {
       case INVVPID_TYPE.INDIVIDUAL_ADDR:
-        tlb.flushPage(Number(linear & 0xffff_ffffn), Number((linear >> 32n) & 0xffff_ffffn), { vpid });
+        tlb.flushPage(lowWord(linear), highWord(linear), { vpid });
         break;
       case INVVPID_TYPE.ALL_CONTEXT:
         tlb.flush();
@@ -211,14 +210,13 @@ export class Processor extends RootMode {
 
   /** The value would pass as EPTP of a VM entry (SDM vol. 3, "Checks on VM-Execution Control Fields"). */
   #isEptp(eptp: number, cap: VmxCapabilities): boolean {
-    const type = eptp % 8;
-    const reserved = (eptp % 0x1000) & EPTP_RESERVED;
-    const accessedDirty = (eptp % 0x80) & EPTP.ACCESSED_DIRTY;
+    const low = eptp % TWO_32;
+    const type = low & EPTP.MEMORY_TYPE;
     return (
       (type === MEMORY_TYPE.UC || type === MEMORY_TYPE.WB) &&
-      Math.floor(eptp / 8) % 8 === EPT_PAGE_WALK_4 &&
-      reserved === 0 &&
-      (accessedDirty === 0 || cap.has("eptAccessedDirty")) &&
+      (low & EPTP.WALK_LENGTH) >> EPTP_WALK_LENGTH_SHIFT === EPTP_PAGE_WALK_4 &&
+      (low & EPTP_RESERVED) === 0 &&
+      ((low & EPTP.ACCESSED_DIRTY) === 0 || cap.has("eptAccessedDirty")) &&
       eptp < 2 ** this.#own.profile.physicalAddressBits
     );
   }

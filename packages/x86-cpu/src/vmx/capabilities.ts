@@ -1,5 +1,7 @@
 import {
   CPU_BASED,
+  CR0,
+  CR4,
   MEMORY_TYPE,
   MSR,
   SECONDARY_EXEC,
@@ -45,9 +47,9 @@ export class VmxCapabilities {
   /** The preemption timer counts down by one every 2^rate cycles of the TSC. */
   readonly preemptionTimerRate: number;
   readonly cr3Targets = CR3_TARGETS;
-  readonly cr0Fixed0 = 0x80000021n;
+  readonly cr0Fixed0 = CR0.PE | CR0.NE | CR0.PG;
   readonly cr0Fixed1 = 0xffffffffn;
-  readonly cr4Fixed0 = 0x2000n;
+  readonly cr4Fixed0 = CR4.VMXE;
   /** Entries that an MSR list may have (IA32_VMX_MISC bits 27:25 as 0). */
   readonly msrListMax = 512;
   readonly #without: ReadonlySet<VmxFeature>;

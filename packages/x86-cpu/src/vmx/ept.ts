@@ -4,24 +4,24 @@ import {
   EPT_MEMORY_TYPE_SHIFT,
   EPT_VIOLATION,
   EXIT_REASON,
+  PAGE_OFFSET_MASK,
+  PAGE_SHIFT,
+  PAGE_SIZE,
   VMX_EPT_VPID_CAP,
   type CapabilityField,
 } from "@tapvisor/x86-isa";
+import { isEptType } from "../memory/memory-types.js";
 import type { Ram } from "../memory/ram.js";
 import { ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE, type AccessKind, type SecondStage } from "../paging/second-stage.js";
+import { TWO_32 } from "../words.js";
 import { F } from "./fields.js";
 import type { NonRoot } from "./non-root.js";
 
 const LEVELS = 4;
 const LEVEL_BITS = 9;
-const PAGE_SHIFT = 12;
-const TWO_32 = 0x100000000;
 /** Bits 51:12 of an entry, by halves. */
 const ADDRESS_LOW = 0xfffff000;
 const ADDRESS_HIGH = 0xfffff;
-
-/** Memory types that an EPT entry cannot have. */
-const isReservedType = (type: number): boolean => type === 2 || type === 3 || type === 7;
 
 /** Bits 7:3 of an entry of the highest level, and bits 6:3 of one that names a table, are reserved. */
 const RESERVED_TOP = 0xf8;
@@ -29,7 +29,6 @@ const RESERVED_TABLE = 0x78;
 
 /** Guest-physical pages whose translations are remembered; a power of two. */
 const CACHED_PAGES = 512;
-const PAGE_BYTES = 2 ** PAGE_SHIFT;
 
 /** Rights that an access needs, and its bits of the exit qualification, by kind. */
 const WANTED: Readonly<Record<AccessKind, number>> = {
@@ -115,16 +114,16 @@ export class EptWalker implements SecondStage {
       this.#cachedLow = eptp;
       this.#cachedHigh = vmcs[F.EPT_POINTER + 1] as number;
     }
-    const page = Math.floor(gpa / PAGE_BYTES);
+    const page = Math.floor(gpa / PAGE_SIZE);
     const slot = page & (CACHED_PAGES - 1);
     const known = this.#cachedPage[slot] === page;
     if (known && ((this.#cachedAccess[slot] as number) & wanted) === wanted) {
-      return (this.#cachedHost[slot] as number) + (gpa & (PAGE_BYTES - 1));
+      return (this.#cachedHost[slot] as number) + (gpa & PAGE_OFFSET_MASK);
     }
     // A violation drops what was used of the translation (SDM vol. 3, "Operations that Invalidate Cached Mappings").
     if (known) this.#cachedPage[slot] = -1;
     const host = this.#walkTables(gpa, wanted, of, linearLow, linearHigh);
-    const hostPage = host - (host % PAGE_BYTES);
+    const hostPage = host - (host % PAGE_SIZE);
     const same = known && this.#cachedHost[slot] === hostPage;
     this.#cachedAccess[slot] = same ? (this.#cachedAccess[slot] as number) | wanted : wanted;
     this.#cachedPage[slot] = page;
@@ -174,9 +173,9 @@ export class EptWalker implements SecondStage {
     if ((high & this.#reservedHigh) !== 0) return true;
     if (level === LEVELS) return (low & RESERVED_TOP) !== 0;
     if (!leaf) return (low & (RESERVED_TABLE | EPT.LARGE_PAGE)) !== 0;
-    if (isReservedType((low & EPT.MEMORY_TYPE) >> EPT_MEMORY_TYPE_SHIFT)) return true;
+    if (!isEptType((low & EPT.MEMORY_TYPE) >> EPT_MEMORY_TYPE_SHIFT)) return true;
     // A large page is aligned to its size.
-    const alignment = 2 ** (PAGE_SHIFT + LEVEL_BITS * (level - 1)) - 2 ** PAGE_SHIFT;
+    const alignment = 2 ** (PAGE_SHIFT + LEVEL_BITS * (level - 1)) - PAGE_SIZE;
     return (low & alignment) !== 0;
   }
 

@@ -7,6 +7,7 @@ import {
   IO_QUALIFICATION_PORT_SHIFT,
   type DecodedInstruction,
 } from "@tapvisor/x86-isa";
+import { highWord, lowWord } from "../words.js";
 import { F } from "./fields.js";
 import type { NonRoot } from "./non-root.js";
 
@@ -15,19 +16,11 @@ const crQualification = (cr: number, type: number, gpr: number): number => cr | 
 
 const LMSW_MEMORY = 1 << 6;
 const LMSW_SOURCE_SHIFT = 16;
-const TWO_32 = 0x1_0000_0000n;
-
-const lowWord = (value: bigint): number => Number(BigInt.asUintN(32, value));
-const highWord = (value: bigint): number => Number(BigInt.asUintN(32, value >> 32n));
-
-/** The 64-bit VMCS field as a bigint. */
-const field64 = (nonRoot: NonRoot, field: number): bigint =>
-  BigInt(nonRoot.words[field] as number) + BigInt(nonRoot.words[field + 1] as number) * TWO_32;
 
 /** MOV from CR0 or CR4 reads the shadow where the guest/host mask is set (SDM vol. 3, "Changes to Instruction Behavior"). */
 export function shadowed(nonRoot: NonRoot, cr: 0 | 4, value: bigint): bigint {
-  const mask = field64(nonRoot, cr === 0 ? F.CR0_GUEST_HOST_MASK : F.CR4_GUEST_HOST_MASK);
-  const shadow = field64(nonRoot, cr === 0 ? F.CR0_READ_SHADOW : F.CR4_READ_SHADOW);
+  const mask = nonRoot.field64(cr === 0 ? F.CR0_GUEST_HOST_MASK : F.CR4_GUEST_HOST_MASK);
+  const shadow = nonRoot.field64(cr === 0 ? F.CR0_READ_SHADOW : F.CR4_READ_SHADOW);
   return (value & ~mask) | (shadow & mask);
 }
 
@@ -37,8 +30,8 @@ export function shadowed(nonRoot: NonRoot, cr: 0 | 4, value: bigint): bigint {
  * @returns the value to load
  */
 export function interceptCrWrite(nonRoot: NonRoot, cr: 0 | 4, value: bigint, old: bigint, gpr: number): bigint {
-  const mask = field64(nonRoot, cr === 0 ? F.CR0_GUEST_HOST_MASK : F.CR4_GUEST_HOST_MASK);
-  const shadow = field64(nonRoot, cr === 0 ? F.CR0_READ_SHADOW : F.CR4_READ_SHADOW);
+  const mask = nonRoot.field64(cr === 0 ? F.CR0_GUEST_HOST_MASK : F.CR4_GUEST_HOST_MASK);
+  const shadow = nonRoot.field64(cr === 0 ? F.CR0_READ_SHADOW : F.CR4_READ_SHADOW);
   if (((value ^ shadow) & mask) !== 0n) {
     nonRoot.instruction(EXIT_REASON.CR_ACCESS, crQualification(cr, CR_ACCESS_TYPE.MOV_TO_CR, gpr));
   }
@@ -50,7 +43,7 @@ export function interceptCr3Write(nonRoot: NonRoot, value: bigint, gpr: number):
   if ((nonRoot.primary & CPU_BASED.CR3_LOAD_EXITING) === 0) return;
   const targets = nonRoot.words[F.CR3_TARGET_COUNT] as number;
   for (let n = 0; n < targets; n++) {
-    if (field64(nonRoot, F.CR3_TARGET_VALUE0 + n * 2) === value) return;
+    if (nonRoot.field64(F.CR3_TARGET_VALUE0 + n * 2) === value) return;
   }
   nonRoot.instruction(EXIT_REASON.CR_ACCESS, crQualification(3, CR_ACCESS_TYPE.MOV_TO_CR, gpr));
 }

@@ -1,6 +1,7 @@
 import { GuestException, MSR, type CpuState } from "@tapvisor/x86-isa";
 import type { Ram } from "../memory/ram.js";
 import type { MsrFile } from "../processor/msrs.js";
+import { TWO_32 } from "../words.js";
 import { F } from "./fields.js";
 
 const ENTRY_BYTES = 16;
@@ -20,7 +21,7 @@ const NEVER_STORED: ReadonlySet<number> = new Set([MSR.IA32_SMBASE]);
 const isX2Apic = (index: number): boolean => index >>> 8 === MSR.IA32_X2APIC_BASE >>> 8;
 
 const addressOf = (words: Uint32Array, field: number): number =>
-  (words[field] as number) + (words[field + 1] as number) * 0x1_0000_0000;
+  (words[field] as number) + (words[field + 1] as number) * TWO_32;
 
 /** The MSR-load and MSR-store lists of VM entries and exits. An entry: index, 32 reserved bits, 64 bits of data. */
 export class MsrLists {

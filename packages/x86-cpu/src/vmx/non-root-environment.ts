@@ -1,4 +1,5 @@
 import {
+  ACTIVITY,
   CPU_BASED,
   CR0,
   CR3,
@@ -10,6 +11,7 @@ import {
   EXIT_REASON,
   GuestException,
   INTERRUPTIBILITY,
+  INVPCID_TYPE,
   MSR,
   Mnemonic,
   PIN_BASED,
@@ -42,6 +44,7 @@ import type { MsrFile } from "../processor/msrs.js";
 import { RandomSource } from "../processor/random-source.js";
 import type { CpuidLeaves, CpuidResult } from "../profiles/cpuid.js";
 import type { VirtualClock } from "../time/clock.js";
+import { highWord, lowWord } from "../words.js";
 import { F } from "./fields.js";
 import {
   displacementWords,
@@ -78,7 +81,6 @@ const SLOT = {
   interruptibility: slot("interruptibility"),
 } as const;
 
-const ACTIVITY_HLT = 1;
 /** Bits of CR4 whose change drops every translation. */
 const CR4_FLUSHES = CR4.PGE | CR4.PAE | CR4.PSE | CR4.PCIDE | CR4.PKE | CR4.LA57;
 
@@ -97,12 +99,6 @@ export interface NonRootEnvironmentParts {
   /** Something that decides about pending events has changed. */
   attend(): void;
 }
-
-/** Types of INVPCID (SDM vol. 2, "INVPCID - Invalidate Process-Context Identifier"); the fourth is all, with globals. */
-const INVPCID_TYPE = { INDIVIDUAL_ADDRESS: 0n, SINGLE_CONTEXT: 1n, ALL_CONTEXT_RETAINING_GLOBALS: 3n } as const;
-
-const lowWord = (value: bigint): number => Number(BigInt.asUintN(32, value));
-const highWord = (value: bigint): number => Number(BigInt.asUintN(32, value >> 32n));
 
 const undefinedOpcode = (): never => {
   throw new GuestException(VECTOR.UD);
@@ -338,15 +334,15 @@ export class NonRootEnvironment implements Machine {
   invalidatePcid(type: bigint, pcid: bigint, linear: bigint): void {
     const { tlb } = this.#memory;
     const { vpid } = tlb;
-    switch (type) {
-      case INVPCID_TYPE.INDIVIDUAL_ADDRESS:
+    switch (Number(type)) {
+      case INVPCID_TYPE.INDIVIDUAL_ADDR:
         tlb.flushPage(lowWord(linear), highWord(linear), { vpid, pcid: Number(pcid) });
         return;
       case INVPCID_TYPE.SINGLE_CONTEXT:
         tlb.flush({ vpid, pcid: Number(pcid), keepGlobal: true });
         return;
       default:
-        tlb.flush({ vpid, keepGlobal: type === INVPCID_TYPE.ALL_CONTEXT_RETAINING_GLOBALS });
+        tlb.flush({ vpid, keepGlobal: Number(type) !== INVPCID_TYPE.ALL_CONTEXT_GLOBAL });
     }
   }
 
@@ -361,7 +357,7 @@ export class NonRootEnvironment implements Machine {
 
   halt(): void {
     if ((this.#nonRoot.primary & CPU_BASED.HLT_EXITING) !== 0) this.#nonRoot.instruction(EXIT_REASON.HLT);
-    this.state.set32(SLOT.activity, ACTIVITY_HLT);
+    this.state.set32(SLOT.activity, ACTIVITY.HLT);
     this.parts.attend();
   }
 
@@ -438,9 +434,7 @@ export class NonRootEnvironment implements Machine {
   #offset(tsc: bigint): bigint {
     const nonRoot = this.#nonRoot;
     if ((nonRoot.primary & CPU_BASED.USE_TSC_OFFSETTING) === 0) return tsc;
-    const offset =
-      BigInt(nonRoot.words[F.TSC_OFFSET] as number) | (BigInt(nonRoot.words[F.TSC_OFFSET + 1] as number) << 32n);
-    return BigInt.asUintN(64, tsc + offset);
+    return BigInt.asUintN(64, tsc + nonRoot.field64(F.TSC_OFFSET));
   }
 
   #controls(): ControlRegisterModel {

@@ -3,13 +3,13 @@ import {
   EPT_VIOLATION,
   EXIT_REASON,
   INTR_INFO,
-  INTR_INFO_TYPE_SHIFT,
-  INTR_TYPE,
   SECONDARY_EXEC,
   slot,
   type CpuState,
   type ExitReason,
 } from "@tapvisor/x86-isa";
+import { TWO_32 } from "../words.js";
+import { interruptionType, isSoftwareType } from "./event-information.js";
 import { F } from "./fields.js";
 import { VM_EXIT } from "./vm-exit.js";
 import type { Vmcs } from "./vmcs.js";
@@ -22,9 +22,6 @@ export interface BitmapMemory {
   readonly size: number;
   readU8(address: number): number;
 }
-
-const isSoftwareType = (type: number): boolean =>
-  type === INTR_TYPE.SOFT_INTR || type === INTR_TYPE.PRIV_SW_EXCEPTION || type === INTR_TYPE.SOFT_EXCEPTION;
 
 /**
  * VMX non-root operation under the current VMCS: its controls, which cannot change before the exit, and the way out.
@@ -116,7 +113,7 @@ export class NonRoot {
     const unblocked = this.#takeNmiUnblocked() ? INTR_INFO.NMI_UNBLOCKING : 0;
     this.words[F.VM_EXIT_INTR_INFO] = information | unblocked | INTR_INFO.VALID;
     if (errorCode !== undefined) this.words[F.VM_EXIT_INTR_ERROR_CODE] = errorCode;
-    if (isSoftwareType((information >>> INTR_INFO_TYPE_SHIFT) & 7)) this.words[F.VM_EXIT_INSTRUCTION_LEN] = length;
+    if (isSoftwareType(interruptionType(information))) this.words[F.VM_EXIT_INSTRUCTION_LEN] = length;
     throw VM_EXIT;
   }
 
@@ -125,8 +122,8 @@ export class NonRoot {
     const unblocked = reason === EXIT_REASON.EPT_VIOLATION && this.#takeNmiUnblocked();
     this.#record(reason, unblocked ? qualification | EPT_VIOLATION.NMI_UNBLOCKING : qualification, 0);
     const words = this.words;
-    words[F.GUEST_PHYSICAL_ADDRESS] = gpa % 0x100000000;
-    words[F.GUEST_PHYSICAL_ADDRESS + 1] = Math.floor(gpa / 0x100000000);
+    words[F.GUEST_PHYSICAL_ADDRESS] = gpa % TWO_32;
+    words[F.GUEST_PHYSICAL_ADDRESS + 1] = Math.floor(gpa / TWO_32);
     words[F.GUEST_LINEAR_ADDRESS] = linearLow;
     words[F.GUEST_LINEAR_ADDRESS + 1] = linearHigh;
     throw VM_EXIT;
@@ -139,10 +136,16 @@ export class NonRoot {
     return unblocked;
   }
 
+  /** A 64-bit field of the VMCS. */
+  field64(field: number): bigint {
+    const { words } = this;
+    return BigInt(words[field] as number) | (BigInt(words[field + 1] as number) << 32n);
+  }
+
   /** The bit of `offset` in the bitmap page that the 64-bit field names; outside RAM all bits are set. */
   bitmap(field: number, offset: number): boolean {
     const words = this.words;
-    const at = (words[field] as number) + (words[field + 1] as number) * 0x100000000 + (offset >>> 3);
+    const at = (words[field] as number) + (words[field + 1] as number) * TWO_32 + (offset >>> 3);
     return at >= this.memory.size || ((this.memory.readU8(at) >>> (offset & 7)) & 1) !== 0;
   }
 
@@ -159,7 +162,7 @@ export class NonRoot {
     words[F.IDT_VECTORING_INFO_FIELD] = this.delivering;
     if (this.delivering !== 0) {
       words[F.IDT_VECTORING_ERROR_CODE] = this.deliveringErrorCode;
-      if (isSoftwareType((this.delivering >>> INTR_INFO_TYPE_SHIFT) & 7)) {
+      if (isSoftwareType(interruptionType(this.delivering))) {
         words[F.VM_EXIT_INSTRUCTION_LEN] = this.deliveringLength;
       }
     }

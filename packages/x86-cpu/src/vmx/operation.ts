@@ -1,7 +1,7 @@
-import { VMX_INSTRUCTION_ERROR } from "@tapvisor/x86-isa";
+import { PAGE_SIZE, VMX_INSTRUCTION_ERROR } from "@tapvisor/x86-isa";
 import type { VmxCapabilities } from "./capabilities.js";
-import { Vmcs, VmcsAccess, type VmcsMemory } from "./vmcs.js";
 import { VmcsLayout } from "./vmcs-layout.js";
+import { Vmcs, VmcsAccess, type VmcsMemory } from "./vmcs.js";
 
 /** Outcome of a VMX instruction (SDM vol. 3, "Conventions" of the VMX instruction reference). */
 export type VmxStatus = 0 | 1 | 2;
@@ -91,7 +91,9 @@ export class VmxOperation {
   }
 
   #isPage(address: number): boolean {
-    return Number.isInteger(address) && address >= 0 && address % 4096 === 0 && address < 2 ** this.physicalAddressBits;
+    return (
+      Number.isInteger(address) && address >= 0 && address % PAGE_SIZE === 0 && address < 2 ** this.physicalAddressBits
+    );
   }
 
   #inMemory(address: number): boolean {

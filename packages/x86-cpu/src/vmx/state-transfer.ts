@@ -1,5 +1,6 @@
 import {
   CR0,
+  DR7_FIXED_1,
   EFER,
   SEGMENT_NAMES,
   VM_ENTRY,
@@ -127,7 +128,9 @@ const LME = Number(EFER.LME);
 /** Bits of CR0 that a VM entry takes from the VMCS: all that exist but ET, NW and CD (SDM vol. 3, "Loading Guest Control Registers, Debug Registers, and MSRs"). */
 const CR0_LOADED = Number(CR0.PE | CR0.MP | CR0.EM | CR0.TS | CR0.NE | CR0.WP | CR0.AM | CR0.PG);
 const CR0_ET = Number(CR0.ET);
-const DR7_RESET = 0x400;
+const DR7_RESET = Number(DR7_FIXED_1);
+/** Bits of DR7 that a VM entry takes from the VMCS: all but 12, 14 and 15. */
+const DR7_LOADED = 0xffff2fff;
 /** Limit of GDTR and IDTR, and of TR, after every VM exit (SDM vol. 3, "Loading Host Segment and Descriptor-Table Registers"). */
 const HOST_TABLE_LIMIT = 0xffff;
 const HOST_TR_LIMIT = 0x67;
@@ -152,7 +155,7 @@ export function loadGuestState(
   words[CR0_WORD + 1] = 0;
   if ((entryControls & VM_ENTRY.LOAD_DEBUG_CONTROLS) !== 0) {
     toState(DEBUG_CONTROLS, words, vmcs);
-    words[DR7_WORD] = ((words[DR7_WORD] as number) & 0xffff2fff) | DR7_RESET;
+    words[DR7_WORD] = ((words[DR7_WORD] as number) & DR7_LOADED) | DR7_RESET;
   } else {
     words[DR7_WORD] = root.words[DR7_WORD] as number;
     words[DEBUGCTL_WORD] = root.words[DEBUGCTL_WORD] as number;

@@ -1,5 +1,6 @@
 import {
   CPU_BASED,
+  PAGE_SIZE,
   PIN_BASED,
   SECONDARY_EXEC,
   VMCS_FIELDS,
@@ -164,7 +165,7 @@ export const FIELD_ACCESS = {
 
 /** Where the fields of one processor lie in a VMCS region, and which of them exist. */
 export class VmcsLayout {
-  static readonly REGION_BYTES = 4096;
+  static readonly REGION_BYTES = PAGE_SIZE;
 
   /** By encoding: how to reach the field, 0 where there is none. */
   readonly access: Uint32Array;

@@ -1,4 +1,5 @@
 import { VMX_INSTRUCTION_ERROR } from "@tapvisor/x86-isa";
+import { TWO_32, highWord, lowWord } from "../words.js";
 import { FIELD_ACCESS, FIELD_KIND, VMCS_HEADER, VmcsLayout, vmcsWord } from "./vmcs-layout.js";
 
 /** What a VMCS needs of the host's RAM. */
@@ -64,13 +65,13 @@ export class Vmcs {
   }
 
   set64(index: number, value: bigint): void {
-    this.words[index] = Number(value & 0xffffffffn);
-    this.words[index + 1] = Number((value >> 32n) & 0xffffffffn);
+    this.words[index] = lowWord(value);
+    this.words[index + 1] = highWord(value);
   }
 
   /** A field of at most 53 bits, such as a physical address. */
   getNumber(index: number): number {
-    return (this.words[index] as number) + (this.words[index + 1] as number) * 0x100000000;
+    return (this.words[index] as number) + (this.words[index + 1] as number) * TWO_32;
   }
 
   set instructionError(error: number) {
@@ -104,7 +105,7 @@ export class VmcsAccess {
     if (access === 0) return 0;
     const word = access & FIELD_ACCESS.WORD;
     const low = vmcs.get32(word);
-    return (access & FIELD_ACCESS.W64) === 0 ? low : low + (vmcs.get32(word + 1) & MAX_NUMBER_HIGH) * 0x100000000;
+    return (access & FIELD_ACCESS.W64) === 0 ? low : low + (vmcs.get32(word + 1) & MAX_NUMBER_HIGH) * TWO_32;
   }
 
   read(vmcs: Vmcs, field: number): bigint {

@@ -1,13 +1,16 @@
 import {
   ACTIVITY,
   CPU_BASED,
+  DR6_BREAKPOINTS,
   DR7,
   EXIT_REASON,
   GuestException,
   INTERRUPTIBILITY,
+  INTERRUPT_SHADOW,
   INTR_INFO,
   INTR_INFO_TYPE_SHIFT,
   INTR_TYPE,
+  PENDING_DEBUG_CONDITIONS,
   PIN_BASED,
   RFLAGS,
   VECTOR,
@@ -25,6 +28,8 @@ import type { GuestEvents } from "../engine/events.js";
 import { InstructionBreakpoint } from "../engine/stepper.js";
 import type { HostInterrupts } from "../processor/host-interrupts.js";
 import type { VirtualClock } from "../time/clock.js";
+import { highWord, lowWord } from "../words.js";
+import { interruptionType, isSoftwareType } from "./event-information.js";
 import { F } from "./fields.js";
 import type { NonRoot } from "./non-root.js";
 
@@ -43,11 +48,8 @@ const SLOT = {
 
 const IF = Number(RFLAGS.IF);
 const RF = Number(RFLAGS.RF);
-const { STI, MOV_SS, NMI } = INTERRUPTIBILITY;
-/** Breakpoints B0 to B3 of DR6, which a #DB overwrites; the other causes are sticky. */
-const DR6_BREAKPOINTS = 0xfn;
-/** Bits of the pending debug exceptions that DR6 knows. */
-const PENDING_CAUSES = 0x400f;
+const { MOV_SS, NMI } = INTERRUPTIBILITY;
+const PENDING_CONDITIONS = Number(PENDING_DEBUG_CONDITIONS);
 const NEVER = Number.MAX_SAFE_INTEGER;
 /**
  * An exception whose delivery meets a benign one, such as #AC with a handler at CPL 3, is followed by that one without an
@@ -58,7 +60,6 @@ const MOST_NESTED = 16;
 const LONGEST_BUDGET = 0x7fff_ffff;
 
 const typeField = (type: InterruptionType): number => type << INTR_INFO_TYPE_SHIFT;
-const typeOf = (information: number): number => (information >>> INTR_INFO_TYPE_SHIFT) & 7;
 
 /**
  * What surrounds the guest's instructions in VMX non-root operation: exceptions, interrupts, windows and deadlines, each
@@ -155,8 +156,8 @@ export class VmxEvents implements GuestEvents {
     const blocking = state.get32(SLOT.interruptibility);
 
     // In the order of priority (SDM vol. 3, "Priority Among Concurrent Events" and the sections of each control).
-    if ((state.get32(SLOT.pendingDebug) & PENDING_CAUSES) !== 0 && (blocking & MOV_SS) === 0) {
-      const causes = state.get64(SLOT.pendingDebug) & BigInt(PENDING_CAUSES);
+    if ((state.get32(SLOT.pendingDebug) & PENDING_CONDITIONS) !== 0 && (blocking & MOV_SS) === 0) {
+      const causes = state.get64(SLOT.pendingDebug) & PENDING_DEBUG_CONDITIONS;
       state.set64(SLOT.pendingDebug, 0n);
       this.debugTrap(causes);
       return;
@@ -169,7 +170,7 @@ export class VmxEvents implements GuestEvents {
     if (this.host.nmiPending && this.#takeNmi(pin, blocking)) return;
     this.#waiting = nmiWindow || this.host.nmiPending;
     if (activity === ACTIVITY.SHUTDOWN) return;
-    const open = (state.get32(SLOT.flagsRest) & IF) !== 0 && (blocking & (STI | MOV_SS)) === 0;
+    const open = (state.get32(SLOT.flagsRest) & IF) !== 0 && (blocking & INTERRUPT_SHADOW) === 0;
     const window = (primary & CPU_BASED.INTERRUPT_WINDOW_EXITING) !== 0;
     if (open && window) nonRoot.event(EXIT_REASON.INTERRUPT_WINDOW);
     const { pending } = this.host;
@@ -255,15 +256,13 @@ export class VmxEvents implements GuestEvents {
   #inject(information: number): void {
     const { words } = this.nonRoot;
     const vector = information & INTR_INFO.VECTOR;
-    const type = typeOf(information);
+    const type = interruptionType(information);
     if (type === INTR_TYPE.OTHER_EVENT) {
       this.#trapFlagDue = true;
       return;
     }
-    const software =
-      type === INTR_TYPE.SOFT_INTR || type === INTR_TYPE.SOFT_EXCEPTION || type === INTR_TYPE.PRIV_SW_EXCEPTION;
     this.#forgetPendingDebug(type);
-    const length = software ? (words[F.VM_ENTRY_INSTRUCTION_LEN] as number) : 0;
+    const length = isSoftwareType(type) ? (words[F.VM_ENTRY_INSTRUCTION_LEN] as number) : 0;
     const coded = (information & INTR_INFO.DELIVER_CODE) !== 0;
     const errorCode = coded ? (words[F.VM_ENTRY_EXCEPTION_ERROR_CODE] as number) : undefined;
     const returnRip = this.state.get64(SLOT.rip) + BigInt(length);
@@ -316,7 +315,7 @@ export class VmxEvents implements GuestEvents {
     let { vector, errorCode } = fault;
     if (nonRoot.delivering === 0) this.#nested = 0;
     else {
-      const type = typeOf(nonRoot.delivering);
+      const type = interruptionType(nonRoot.delivering);
       const isException = type !== INTR_TYPE.EXT_INTR && type !== INTR_TYPE.NMI_INTR && type !== INTR_TYPE.SOFT_INTR;
       const first = isException ? nonRoot.delivering & INTR_INFO.VECTOR : undefined;
       const outcome = escalate(first, vector);
@@ -366,8 +365,8 @@ export class VmxEvents implements GuestEvents {
     let low = 0;
     let high = 0;
     if (vector === VECTOR.PF && fault.cr2 !== undefined) {
-      low = Number(BigInt.asUintN(32, fault.cr2));
-      high = Number(BigInt.asUintN(32, fault.cr2 >> 32n));
+      low = lowWord(fault.cr2);
+      high = highWord(fault.cr2);
     }
     if (vector === VECTOR.DB) {
       low = this.nonRoot.debugConditions;

@@ -1,6 +1,7 @@
 import {
   CR0,
   CR4,
+  DEBUGCTL,
   EFER,
   EXIT_REASON,
   EXIT_REASON_ENTRY_FAILURE,
@@ -55,14 +56,14 @@ const W = {
 } as const;
 const PDPTE0 = slot("pdpte0");
 const CR3_AT = slot("cr3");
-const DEBUGCTL = slot("debugctl");
+const DEBUGCTL_AT = slot("debugctl");
 
 const PG = Number(CR0.PG);
 const PAE = Number(CR4.PAE);
 const LMA = Number(EFER.LMA);
 const RF = Number(RFLAGS.RF);
 const TF = Number(RFLAGS.TF);
-const BTF = 2;
+const BTF = Number(DEBUGCTL.BTF);
 const PDPTE_COUNT = 4;
 
 /** Cycles that an intercepted instruction costs besides its own. */
@@ -245,7 +246,7 @@ export class WorldSwitch {
     const debug = (INTR_INFO.VALID | (INTR_TYPE.HARD_EXCEPTION << INTR_INFO_TYPE_SHIFT) | VECTOR.DB) >>> 0;
     const exited = nonRoot.words[F.VM_EXIT_INTR_INFO] as number;
     const trap = (exited & ~INTR_INFO.NMI_UNBLOCKING) >>> 0 === debug;
-    const steps = !trap && (state.eflags & TF) !== 0 && (state.get32(DEBUGCTL) & BTF) === 0;
+    const steps = !trap && (state.eflags & TF) !== 0 && (state.get32(DEBUGCTL_AT) & BTF) === 0;
     const bs = Number(PENDING_DEBUG.BS);
     const pending = s[W.pendingDebug] as number;
     s[W.pendingDebug] = steps ? pending | bs : pending & ~bs;

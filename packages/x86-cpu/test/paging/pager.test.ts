@@ -1,4 +1,4 @@
-import { CR0, CR4, CpuState, EFER, RFLAGS, slot } from "@tapvisor/x86-isa";
+import { CR0, CR4, CpuState, EFER, PAGE_FAULT, RFLAGS, slot } from "@tapvisor/x86-isa";
 import { beforeEach, describe, expect, it } from "vitest";
 import { Ram } from "../../src/memory/ram.js";
 import {
@@ -6,7 +6,6 @@ import {
   ACCESS_READ,
   ACCESS_WRITE,
   IDENTITY,
-  PF,
   PRIVILEGE_IMPLICIT,
   PRIVILEGE_SUPERVISOR,
   PRIVILEGE_USER,
@@ -69,18 +68,18 @@ describe("Pager", () => {
       for (let level = 0; level < 4; level++) {
         build([ALL, ALL, ALL, ALL]);
         ram.writeU64(entries[level] ?? 0, 0n);
-        expect(faultAt(LINEAR, ACCESS_WRITE, PRIVILEGE_USER)).toBe(PF.W | PF.U);
+        expect(faultAt(LINEAR, ACCESS_WRITE, PRIVILEGE_USER)).toBe(PAGE_FAULT.W | PAGE_FAULT.U);
       }
     });
 
     it("faults with RSVD for address bits beyond MAXPHYADDR, for PS in a PML4E and for XD without NXE", () => {
       build([ALL, ALL, ALL | (1n << 40n), ALL]);
-      expect(faultAt(LINEAR)).toBe(PF.P | PF.RSVD);
+      expect(faultAt(LINEAR)).toBe(PAGE_FAULT.P | PAGE_FAULT.RSVD);
       build([ALL | PS, ALL, ALL, ALL]);
-      expect(faultAt(LINEAR)).toBe(PF.P | PF.RSVD);
+      expect(faultAt(LINEAR)).toBe(PAGE_FAULT.P | PAGE_FAULT.RSVD);
       build([ALL, ALL, ALL, ALL | XD]);
       configure(CR0.PE | CR0.PG, CR4.PAE, EFER.LME | EFER.LMA, 0x1000n);
-      expect(faultAt(LINEAR)).toBe(PF.P | PF.RSVD);
+      expect(faultAt(LINEAR)).toBe(PAGE_FAULT.P | PAGE_FAULT.RSVD);
     });
 
     it("denies what any level denies", () => {
@@ -88,32 +87,32 @@ describe("Pager", () => {
         const bits: [bigint, bigint, bigint, bigint] = [ALL, ALL, ALL, ALL];
         bits[level] = P | U;
         build(bits);
-        expect(faultAt(LINEAR, ACCESS_WRITE)).toBe(PF.P | PF.W);
+        expect(faultAt(LINEAR, ACCESS_WRITE)).toBe(PAGE_FAULT.P | PAGE_FAULT.W);
         bits[level] = P | W;
         build(bits);
-        expect(faultAt(LINEAR, ACCESS_READ, PRIVILEGE_USER)).toBe(PF.P | PF.U);
+        expect(faultAt(LINEAR, ACCESS_READ, PRIVILEGE_USER)).toBe(PAGE_FAULT.P | PAGE_FAULT.U);
         bits[level] = ALL | XD;
         build(bits);
-        expect(faultAt(LINEAR, ACCESS_FETCH)).toBe(PF.P | PF.I);
+        expect(faultAt(LINEAR, ACCESS_FETCH)).toBe(PAGE_FAULT.P | PAGE_FAULT.I);
       }
     });
 
     it("lets a supervisor write to read-only pages only while CR0.WP is clear", () => {
       build([ALL, ALL, ALL, P | U]);
-      expect(faultAt(LINEAR, ACCESS_WRITE)).toBe(PF.P | PF.W);
+      expect(faultAt(LINEAR, ACCESS_WRITE)).toBe(PAGE_FAULT.P | PAGE_FAULT.W);
       set("cr0", CR0.PE | CR0.PG);
       pager.reload();
       expect(at(LINEAR, ACCESS_WRITE)).toBe(0x5123);
-      expect(faultAt(LINEAR, ACCESS_WRITE, PRIVILEGE_USER)).toBe(PF.P | PF.W | PF.U);
+      expect(faultAt(LINEAR, ACCESS_WRITE, PRIVILEGE_USER)).toBe(PAGE_FAULT.P | PAGE_FAULT.W | PAGE_FAULT.U);
     });
 
     it("keeps a supervisor from user pages by SMEP and SMAP, AC helping explicit accesses alone", () => {
       build([ALL, ALL, ALL, ALL], CR4.SMEP | CR4.SMAP);
-      expect(faultAt(LINEAR, ACCESS_FETCH)).toBe(PF.P | PF.I);
-      expect(faultAt(LINEAR, ACCESS_READ)).toBe(PF.P);
+      expect(faultAt(LINEAR, ACCESS_FETCH)).toBe(PAGE_FAULT.P | PAGE_FAULT.I);
+      expect(faultAt(LINEAR, ACCESS_READ)).toBe(PAGE_FAULT.P);
       state.rflags = 2n | RFLAGS.AC;
       expect(at(LINEAR, ACCESS_READ)).toBe(0x5123);
-      expect(faultAt(LINEAR, ACCESS_READ, PRIVILEGE_IMPLICIT)).toBe(PF.P);
+      expect(faultAt(LINEAR, ACCESS_READ, PRIVILEGE_IMPLICIT)).toBe(PAGE_FAULT.P);
       expect(at(LINEAR, ACCESS_READ, PRIVILEGE_USER)).toBe(0x5123);
     });
 
@@ -134,11 +133,11 @@ describe("Pager", () => {
       expect(at(LINEAR)).toBe(0x20_0000 + 0x10_2123);
       expect(pager.pageBytes).toBe(1 << 21);
       ram.writeU64(entries[2] ?? 0, 0x20_2000n | ALL | PS);
-      expect(faultAt(LINEAR)).toBe(PF.P | PF.RSVD);
+      expect(faultAt(LINEAR)).toBe(PAGE_FAULT.P | PAGE_FAULT.RSVD);
       ram.writeU64(entries[1] ?? 0, (3n << 30n) | ALL | PS);
       expect(at(LINEAR)).toBe(3 * 2 ** 30 + 0x30_2123);
       ram.writeU64(entries[1] ?? 0, (3n << 30n) | 0x2000_0000n | ALL | PS);
-      expect(faultAt(LINEAR)).toBe(PF.P | PF.RSVD);
+      expect(faultAt(LINEAR)).toBe(PAGE_FAULT.P | PAGE_FAULT.RSVD);
     });
 
     it("reports global pages only with CR4.PGE", () => {
@@ -166,7 +165,7 @@ describe("Pager", () => {
       configure(CR0.PE | CR0.PG, CR4.PAE, EFER.NXE, 0n);
       set("pdpte0", 0x2000n | P);
       ram.writeU64(0x2000, 0x3000n | P | (1n << 52n));
-      expect(faultAt(0n)).toBe(PF.P | PF.RSVD);
+      expect(faultAt(0n)).toBe(PAGE_FAULT.P | PAGE_FAULT.RSVD);
     });
   });
 
@@ -180,12 +179,12 @@ describe("Pager", () => {
       configure(CR0.PE | CR0.PG, CR4.PSE, 0n, 0x1000n);
       expect(at(0x80_1234n)).toBe(2 ** 32 + 0x80_1234);
       ram.writeU32(0x1008, 0x80_0000 | (1 << 21) | 0x87);
-      expect(faultAt(0x80_1234n)).toBe(PF.P | PF.RSVD);
+      expect(faultAt(0x80_1234n)).toBe(PAGE_FAULT.P | PAGE_FAULT.RSVD);
     });
 
     it("does not report instruction fetches in the error code", () => {
       configure(CR0.PE | CR0.PG, 0n, EFER.NXE, 0x1000n);
-      expect(faultAt(0x40_0000n, ACCESS_FETCH, PRIVILEGE_USER)).toBe(PF.U);
+      expect(faultAt(0x40_0000n, ACCESS_FETCH, PRIVILEGE_USER)).toBe(PAGE_FAULT.U);
     });
   });
 });

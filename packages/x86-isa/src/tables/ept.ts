@@ -24,6 +24,10 @@ export const EPTP = {
   ACCESSED_DIRTY: 1 << 6,
 } as const;
 export const EPTP_WALK_LENGTH_SHIFT = 3;
+/** A page walk of 4 levels, as the field of the walk length says it. */
+export const EPTP_PAGE_WALK_4 = 3;
+/** Bits of the low half that must be 0. */
+export const EPTP_RESERVED = 0xf80;
 
 /** Memory types (SDM vol. 3, "Memory Types and Their Properties", "Page Attribute Table"). */
 export const MEMORY_TYPE = { UC: 0, WC: 1, WT: 4, WP: 5, WB: 6, UC_MINUS: 7 } as const;

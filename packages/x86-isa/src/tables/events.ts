@@ -37,6 +37,9 @@ export const INTERRUPTIBILITY = {
   ENCLAVE_INTERRUPTION: 1 << 4,
 } as const;
 
+/** Blocking of interrupts for one instruction, by STI or by a load of SS. */
+export const INTERRUPT_SHADOW = INTERRUPTIBILITY.STI | INTERRUPTIBILITY.MOV_SS;
+
 /** The activity state. */
 export const ACTIVITY = { ACTIVE: 0, HLT: 1, SHUTDOWN: 2, WAIT_SIPI: 3 } as const;
 export type ActivityState = (typeof ACTIVITY)[keyof typeof ACTIVITY];
@@ -51,6 +54,9 @@ export const PENDING_DEBUG = {
   BS: 1n << 14n,
   RTM: 1n << 16n,
 } as const;
+/** The conditions that lie where DR6 has them. */
+export const PENDING_DEBUG_CONDITIONS =
+  PENDING_DEBUG.B0 | PENDING_DEBUG.B1 | PENDING_DEBUG.B2 | PENDING_DEBUG.B3 | PENDING_DEBUG.BS;
 
 /** Exit qualification of a control-register access (SDM vol. 3, "Exit Qualification"). */
 export const CR_ACCESS_TYPE = { MOV_TO_CR: 0, MOV_FROM_CR: 1, CLTS: 2, LMSW: 3 } as const;

@@ -3,6 +3,7 @@ export * from "./ept.js";
 export * from "./events.js";
 export * from "./exit-reasons.js";
 export * from "./msrs.js";
+export * from "./paging.js";
 export * from "./registers.js";
 export * from "./segments.js";
 export * from "./table.js";

@@ -102,6 +102,8 @@ export const DR6 = {
   BT: 1n << 15n,
   RTM: 1n << 16n,
 } as const;
+/** The breakpoint conditions of DR6, which a #DB overwrites; the others are sticky. */
+export const DR6_BREAKPOINTS = DR6.B0 | DR6.B1 | DR6.B2 | DR6.B3;
 
 /** Bits of DR6 that read as 1 (RTM and BLD with their polarity included: clear means the event happened). */
 export const DR6_FIXED_1 = 0xffff0ff0n;
@@ -127,6 +129,8 @@ export const DR7 = {
   GD: 1n << 13n,
 } as const;
 
+/** The enables of the four breakpoints in DR7, local and global. */
+export const DR7_ENABLES = 0xffn;
 /** Value of DR7 after reset. */
 export const DR7_FIXED_1 = 0x400n;
 /** Bits of DR7 that MOV to DR7 can change without RTM. */
@@ -152,6 +156,9 @@ export const APIC_BASE = {
   X2APIC_ENABLE: 1n << 10n,
   ENABLE: 1n << 11n,
 } as const;
+
+/** Physical address of the local APIC after reset; Linux's name. */
+export const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000;
 
 /** IA32_DEBUGCTL (SDM vol. 3, "IA32_DEBUGCTL MSR"). */
 export const DEBUGCTL = {

@@ -1,11 +1,13 @@
-import { CPU_BASED, INTR_INFO, SECONDARY_EXEC, VM_ENTRY } from "@tapvisor/x86-isa";
+import { CPU_BASED, CR0, INTR_INFO, PAGE_OFFSET_MASK, RFLAGS, SECONDARY_EXEC, VM_ENTRY } from "@tapvisor/x86-isa";
+import { isPatType } from "../../memory/memory-types.js";
+import { TWO_32 } from "../../words.js";
 import type { VmxCapabilities } from "../capabilities.js";
 import { F } from "../fields.js";
 import type { Vmcs } from "../vmcs.js";
 
-const CR0_PE = 1;
-const RFLAGS_VM = 1 << 17;
-const CR0_PG = 0x80000000;
+const CR0_PE = Number(CR0.PE);
+const RFLAGS_VM = Number(RFLAGS.VM);
+const CR0_PG = Number(CR0.PG);
 
 /** What every check needs to know of the processor besides the VMCS. */
 export interface CheckEnvironment {
@@ -107,7 +109,7 @@ export class Checked {
 
   /** The 64-bit field is not the address of a page. */
   notPage(field: number): boolean {
-    return ((this.words[field] as number) & 0xfff) !== 0 || this.pastPhysical(field);
+    return ((this.words[field] as number) & PAGE_OFFSET_MASK) !== 0 || this.pastPhysical(field);
   }
 
   /** The list of `count` MSR entries at the 64-bit field is misplaced. An empty list is never looked at. */
@@ -115,7 +117,7 @@ export class Checked {
     const entries = this.words[count] as number;
     if (entries === 0) return false;
     if (((this.words[field] as number) & 0xf) !== 0 || this.pastPhysical(field)) return true;
-    const end = (this.words[field] as number) + (this.words[field + 1] as number) * 0x100000000 + entries * 16 - 1;
+    const end = (this.words[field] as number) + (this.words[field + 1] as number) * TWO_32 + entries * 16 - 1;
     return end >= 2 ** this.environment.physicalAddressBits;
   }
 
@@ -124,7 +126,7 @@ export class Checked {
     for (let at = field; at <= field + 1; at++) {
       for (let shift = 0; shift < 32; shift += 8) {
         const type = ((this.words[at] as number) >>> shift) & 0xff;
-        if (type > 7 || type === 2 || type === 3) return true;
+        if (!isPatType(type)) return true;
       }
     }
     return false;

@@ -1,11 +1,13 @@
 import {
   CPU_BASED,
   EPTP,
+  EPTP_PAGE_WALK_4,
+  EPTP_RESERVED,
   EPTP_WALK_LENGTH_SHIFT,
   INTR_INFO,
   INTR_INFO_RESERVED,
-  INTR_INFO_TYPE_SHIFT,
   INTR_TYPE,
+  MAX_INSTRUCTION_BYTES,
   MEMORY_TYPE,
   PIN_BASED,
   SECONDARY_EXEC,
@@ -14,6 +16,7 @@ import {
   hasErrorCode,
 } from "@tapvisor/x86-isa";
 import type { ControlGroup } from "../controls.js";
+import { interruptionType, isSoftwareType } from "../event-information.js";
 import { F } from "../fields.js";
 import { FIELD_KIND } from "../vmcs-layout.js";
 import type { Checked, EntryCheck } from "./checked.js";
@@ -29,13 +32,10 @@ const EXECUTION = "Checks on VM-Execution Control Fields";
 const EXIT = "Checks on VM-Exit Control Fields";
 const ENTRY = "Checks on VM-Entry Control Fields";
 
-const typeOf = (c: Checked): number => (c.event >>> INTR_INFO_TYPE_SHIFT) & 7;
+const typeOf = (c: Checked): number => interruptionType(c.event);
 const vectorOf = (c: Checked): number => c.event & INTR_INFO.VECTOR;
-const isSoftware = (type: number): boolean =>
-  type === INTR_TYPE.SOFT_INTR || type === INTR_TYPE.PRIV_SW_EXCEPTION || type === INTR_TYPE.SOFT_EXCEPTION;
-
-const HIGHEST_INSTRUCTION_LENGTH = 15;
-const PAGE_WALK_4 = 3;
+/** The one value of the interruption type that is reserved. */
+const RESERVED_TYPE = 1;
 
 /** A violation makes VMLAUNCH and VMRESUME fail with VM-instruction error 7. */
 export const CONTROL_CHECKS: readonly EntryCheck[] = [
@@ -112,7 +112,8 @@ export const CONTROL_CHECKS: readonly EntryCheck[] = [
     section: EXECUTION,
     rule: "with EPT, the EPTP asks for a page walk of 4",
     reads: CONTROL,
-    violated: (c) => withEpt(c) && (c.low(F.EPT_POINTER) & EPTP.WALK_LENGTH) >> EPTP_WALK_LENGTH_SHIFT !== PAGE_WALK_4,
+    violated: (c) =>
+      withEpt(c) && (c.low(F.EPT_POINTER) & EPTP.WALK_LENGTH) >> EPTP_WALK_LENGTH_SHIFT !== EPTP_PAGE_WALK_4,
   },
   {
     section: EXECUTION,
@@ -125,7 +126,7 @@ export const CONTROL_CHECKS: readonly EntryCheck[] = [
     section: EXECUTION,
     rule: "with EPT, reserved bits of the EPTP are clear",
     reads: CONTROL,
-    violated: (c) => withEpt(c) && ((c.low(F.EPT_POINTER) & 0xf80) !== 0 || c.pastPhysical(F.EPT_POINTER)),
+    violated: (c) => withEpt(c) && ((c.low(F.EPT_POINTER) & EPTP_RESERVED) !== 0 || c.pastPhysical(F.EPT_POINTER)),
   },
   {
     section: EXECUTION,
@@ -170,7 +171,7 @@ export const CONTROL_CHECKS: readonly EntryCheck[] = [
     reads: EVENT,
     violated: (c) =>
       c.injecting &&
-      (typeOf(c) === 1 ||
+      (typeOf(c) === RESERVED_TYPE ||
         (typeOf(c) === INTR_TYPE.OTHER_EVENT && !c.capabilities.offers("primary", CPU_BASED.MONITOR_TRAP_FLAG))),
   },
   {
@@ -217,7 +218,7 @@ export const CONTROL_CHECKS: readonly EntryCheck[] = [
     rule: "the instruction length of a software event is at most 15",
     reads: EVENT,
     violated: (c) =>
-      c.injecting && isSoftware(typeOf(c)) && c.low(F.VM_ENTRY_INSTRUCTION_LEN) > HIGHEST_INSTRUCTION_LENGTH,
+      c.injecting && isSoftwareType(typeOf(c)) && c.low(F.VM_ENTRY_INSTRUCTION_LEN) > MAX_INSTRUCTION_BYTES,
   },
   {
     section: ENTRY,

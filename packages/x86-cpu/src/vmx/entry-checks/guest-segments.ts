@@ -1,4 +1,11 @@
-import { SEGMENT_RIGHTS, SEGMENT_RIGHTS_DPL_SHIFT, SEGMENT_TYPE, SYSTEM_DESCRIPTOR } from "@tapvisor/x86-isa";
+import {
+  PAGE_OFFSET_MASK,
+  SEGMENT_RIGHTS,
+  SEGMENT_RIGHTS_DPL_SHIFT,
+  SEGMENT_TYPE,
+  SELECTOR,
+  SYSTEM_DESCRIPTOR,
+} from "@tapvisor/x86-isa";
 import { F } from "../fields.js";
 import { FIELD_KIND } from "../vmcs-layout.js";
 import type { Checked, EntryCheck } from "./checked.js";
@@ -6,8 +13,7 @@ import type { Checked, EntryCheck } from "./checked.js";
 const READS = FIELD_KIND.GUEST | FIELD_KIND.CONTROL | FIELD_KIND.FLAGS;
 const SECTION = "Checks on Guest Segment Registers";
 
-const RPL = 3;
-const TI = 4;
+const { RPL, TI } = SELECTOR;
 const V86_RIGHTS = 0xf3;
 const V86_LIMIT = 0xffff;
 /** Rights bits that are always clear: 11:8 and 31:17. */
@@ -50,7 +56,7 @@ const usableRow = (name: Name, rule: string, violated: (c: Checked) => boolean):
 function badGranularity(c: Checked, name: Name): boolean {
   const granular = (rights(c, name) & R.G) !== 0;
   const bytes = limit(c, name);
-  return ((bytes & 0xfff) !== 0xfff && granular) || (bytes >>> 20 !== 0 && !granular);
+  return ((bytes & PAGE_OFFSET_MASK) !== PAGE_OFFSET_MASK && granular) || (bytes >>> 20 !== 0 && !granular);
 }
 
 const selectors: readonly EntryCheck[] = [

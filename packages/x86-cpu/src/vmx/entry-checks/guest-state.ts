@@ -1,17 +1,22 @@
 import {
   ACTIVITY,
+  CR0,
   CR4,
   DEBUGCTL,
   EFER,
   INTERRUPTIBILITY,
+  INTERRUPT_SHADOW,
   INTR_INFO,
-  INTR_INFO_TYPE_SHIFT,
   INTR_TYPE,
+  PENDING_DEBUG,
   PIN_BASED,
+  RFLAGS,
   SEGMENT_RIGHTS,
   VECTOR,
   VM_ENTRY,
 } from "@tapvisor/x86-isa";
+import { TWO_32 } from "../../words.js";
+import { interruptionType } from "../event-information.js";
 import { F } from "../fields.js";
 import { FIELD_KIND } from "../vmcs-layout.js";
 import type { Checked, EntryCheck } from "./checked.js";
@@ -29,14 +34,14 @@ const FLOW_REGISTERS = "Checks on Guest RIP, RFLAGS, and SSP";
 const NON_REGISTER = "Checks on Guest Non-Register State";
 
 const low = (bit: bigint): number => Number(bit);
-const CR0_PE_PG = 0x80000001n;
+const CR0_PE_PG = CR0.PE | CR0.PG;
 const LMA = low(EFER.LMA);
 const LME = low(EFER.LME);
 const RFLAGS_RESERVED = 0xffc08028;
-const RFLAGS_FIXED = 2;
-const RFLAGS_TF = 1 << 8;
-const RFLAGS_IF = 1 << 9;
-const PENDING_BS = 1 << 14;
+const RFLAGS_FIXED = low(RFLAGS.FIXED);
+const RFLAGS_TF = low(RFLAGS.TF);
+const RFLAGS_IF = low(RFLAGS.IF);
+const PENDING_BS = low(PENDING_DEBUG.BS);
 /** Bits of pending debug exceptions that are always clear on a processor without RTM: 11:4, 13, 15, 31:16. */
 const PENDING_RESERVED = 0xffffaff0;
 const INTERRUPTIBILITY_RESERVED = 0xffffffe0;
@@ -49,8 +54,8 @@ const DEBUGCTL_SUPPORTED = low(
 const loads = (c: Checked, control: number): boolean => (c.entry & control) !== 0;
 const interruptibility = (c: Checked): number => c.low(F.GUEST_INTERRUPTIBILITY_INFO);
 const activity = (c: Checked): number => c.low(F.GUEST_ACTIVITY_STATE);
-const shadow = (c: Checked): boolean => (interruptibility(c) & (INTERRUPTIBILITY.STI | INTERRUPTIBILITY.MOV_SS)) !== 0;
-const injects = (c: Checked, type: number): boolean => c.injecting && ((c.event >>> INTR_INFO_TYPE_SHIFT) & 7) === type;
+const shadow = (c: Checked): boolean => (interruptibility(c) & INTERRUPT_SHADOW) !== 0;
+const injects = (c: Checked, type: number): boolean => c.injecting && interruptionType(c.event) === type;
 const linked = (c: Checked): boolean =>
   c.low(F.VMCS_LINK_POINTER) !== 0xffffffff || c.high(F.VMCS_LINK_POINTER) !== 0xffffffff;
 const long64 = (c: Checked): boolean => c.ia32e && (c.low(F.GUEST_CS_AR_BYTES) & SEGMENT_RIGHTS.L) !== 0;
@@ -206,7 +211,7 @@ const flow: readonly EntryCheck[] = [
 
 /** What may be injected into a guest that is not active. */
 function allowedInactive(c: Checked): boolean {
-  const type = (c.event >>> INTR_INFO_TYPE_SHIFT) & 7;
+  const type = interruptionType(c.event);
   const vector = c.event & INTR_INFO.VECTOR;
   switch (activity(c)) {
     case ACTIVITY.HLT:
@@ -259,8 +264,7 @@ const nonRegister: readonly EntryCheck[] = [
     rule: "blocking by STI and by MOV SS exclude each other",
     reads: FLOW,
     violated: (c) => {
-      const both = INTERRUPTIBILITY.STI | INTERRUPTIBILITY.MOV_SS;
-      return (interruptibility(c) & both) === both;
+      return (interruptibility(c) & INTERRUPT_SHADOW) === INTERRUPT_SHADOW;
     },
   },
   {
@@ -335,7 +339,7 @@ const nonRegister: readonly EntryCheck[] = [
     qualification: ENTRY_FAILURE_QUALIFICATION.LINK_POINTER,
     violated: (c) => {
       if (!linked(c) || c.notPage(F.VMCS_LINK_POINTER)) return false;
-      const address = c.low(F.VMCS_LINK_POINTER) + c.high(F.VMCS_LINK_POINTER) * 0x1_0000_0000;
+      const address = c.low(F.VMCS_LINK_POINTER) + c.high(F.VMCS_LINK_POINTER) * TWO_32;
       return c.environment.revisionAt(address) !== c.capabilities.revisionId;
     },
   },

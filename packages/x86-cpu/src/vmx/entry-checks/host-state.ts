@@ -1,4 +1,4 @@
-import { CR4, EFER, VM_EXIT, type VmcsFieldName } from "@tapvisor/x86-isa";
+import { CR4, EFER, SELECTOR, VM_EXIT, type VmcsFieldName } from "@tapvisor/x86-isa";
 import { F } from "../fields.js";
 import { FIELD_KIND } from "../vmcs-layout.js";
 import type { Checked, EntryCheck } from "./checked.js";
@@ -11,7 +11,7 @@ const SEGMENTS = "Checks on Host Segment and Descriptor-Table Registers";
 const ADDRESS_SPACE = "Checks Related to Address-Space Size";
 
 /** RPL and TI of a selector. */
-const SELECTOR_FLAGS = 7;
+const SELECTOR_FLAGS = SELECTOR.RPL | SELECTOR.TI;
 const LMA = Number(EFER.LMA);
 const LME = Number(EFER.LME);
 
