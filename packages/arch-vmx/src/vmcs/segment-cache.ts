@@ -1,5 +1,5 @@
 import { REG, SREG, type Segment, type Sreg, type VcpuArch } from "@tapvisor/kvm-core/contract";
-import { SEGMENT_RIGHTS, SEGMENT_RIGHTS_DPL_SHIFT, VMCS } from "@tapvisor/x86-isa";
+import { SEGMENT_RIGHTS, VMCS, packSegmentRights, unpackSegmentRights } from "@tapvisor/x86-isa";
 import type { CurrentVmcs } from "./vmcs.js";
 
 /** Encodings of the four fields of each segment register, by SREG. */
@@ -80,29 +80,12 @@ export class SegmentCache {
 
 /** Access rights in the format of the VMCS. A segment that is not present is unusable. */
 export function accessRights(segment: Readonly<Segment>): number {
-  if (segment.unusable || !segment.present) return SEGMENT_RIGHTS.UNUSABLE;
-  return (
-    (segment.type & SEGMENT_RIGHTS.TYPE) |
-    (segment.s ? SEGMENT_RIGHTS.S : 0) |
-    ((segment.dpl & 3) << SEGMENT_RIGHTS_DPL_SHIFT) |
-    SEGMENT_RIGHTS.P |
-    (segment.avl ? SEGMENT_RIGHTS.AVL : 0) |
-    (segment.l ? SEGMENT_RIGHTS.L : 0) |
-    (segment.db ? SEGMENT_RIGHTS.DB : 0) |
-    (segment.g ? SEGMENT_RIGHTS.G : 0)
-  );
+  return segment.unusable || !segment.present ? SEGMENT_RIGHTS.UNUSABLE : packSegmentRights(segment);
 }
 
 /** The inverse of {@link accessRights}. */
 export function setAccessRights(segment: Segment, rights: number): void {
-  segment.unusable = (rights & SEGMENT_RIGHTS.UNUSABLE) !== 0;
-  segment.type = rights & SEGMENT_RIGHTS.TYPE;
-  segment.s = (rights & SEGMENT_RIGHTS.S) !== 0;
-  segment.dpl = (rights & SEGMENT_RIGHTS.DPL) >> SEGMENT_RIGHTS_DPL_SHIFT;
+  unpackSegmentRights(rights, segment);
   // A usable segment has to be present for VM entry, and user space may have lost the unusable bit.
   segment.present = !segment.unusable;
-  segment.avl = (rights & SEGMENT_RIGHTS.AVL) !== 0;
-  segment.l = (rights & SEGMENT_RIGHTS.L) !== 0;
-  segment.db = (rights & SEGMENT_RIGHTS.DB) !== 0;
-  segment.g = (rights & SEGMENT_RIGHTS.G) !== 0;
 }

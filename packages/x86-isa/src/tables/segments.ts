@@ -16,6 +16,49 @@ export const SEGMENT_RIGHTS = {
 } as const;
 export const SEGMENT_RIGHTS_DPL_SHIFT = 5;
 
+/** What the access rights of a segment hold, each by itself. */
+export interface SegmentRightsFields {
+  type: number;
+  /** Code or data (true), or a system segment. */
+  s: boolean;
+  dpl: number;
+  present: boolean;
+  avl: boolean;
+  l: boolean;
+  db: boolean;
+  g: boolean;
+  unusable: boolean;
+}
+
+/** The access-rights word of these fields. */
+export function packSegmentRights(fields: Readonly<SegmentRightsFields>): number {
+  return (
+    (fields.type & SEGMENT_RIGHTS.TYPE) |
+    (fields.s ? SEGMENT_RIGHTS.S : 0) |
+    ((fields.dpl << SEGMENT_RIGHTS_DPL_SHIFT) & SEGMENT_RIGHTS.DPL) |
+    (fields.present ? SEGMENT_RIGHTS.P : 0) |
+    (fields.avl ? SEGMENT_RIGHTS.AVL : 0) |
+    (fields.l ? SEGMENT_RIGHTS.L : 0) |
+    (fields.db ? SEGMENT_RIGHTS.DB : 0) |
+    (fields.g ? SEGMENT_RIGHTS.G : 0) |
+    (fields.unusable ? SEGMENT_RIGHTS.UNUSABLE : 0)
+  );
+}
+
+/** The inverse of {@link packSegmentRights}: set the fields of `into`, which is returned. */
+export function unpackSegmentRights<T extends SegmentRightsFields>(rights: number, into: T): T {
+  into.type = rights & SEGMENT_RIGHTS.TYPE;
+  into.s = (rights & SEGMENT_RIGHTS.S) !== 0;
+  into.dpl = (rights & SEGMENT_RIGHTS.DPL) >> SEGMENT_RIGHTS_DPL_SHIFT;
+  into.present = (rights & SEGMENT_RIGHTS.P) !== 0;
+  into.avl = (rights & SEGMENT_RIGHTS.AVL) !== 0;
+  into.l = (rights & SEGMENT_RIGHTS.L) !== 0;
+  into.db = (rights & SEGMENT_RIGHTS.DB) !== 0;
+  into.g = (rights & SEGMENT_RIGHTS.G) !== 0;
+  into.unusable = (rights & SEGMENT_RIGHTS.UNUSABLE) !== 0;
+  return into;
+}
+
 /** Bits of the type of a code or data segment (SDM vol. 3, "Code- and Data-Segment Descriptor Types"). */
 export const SEGMENT_TYPE = {
   ACCESSED: 1,
