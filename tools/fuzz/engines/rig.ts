@@ -101,7 +101,6 @@ export class EngineRig {
       memory: guest,
       nonRoot,
       msrs,
-      cpuid,
       clock: this.#clock,
       controls: () => controls,
       softwareInterrupt: (event) => events.softwareInterrupt(event),

@@ -61,7 +61,7 @@ function systemInstruction({ system, uops, instructions, mode }: LiftedBlock): S
 export type BlockKey = number;
 
 /** Modes that a key can tell apart. */
-export const MODE_LIMIT = 4096;
+const MODE_LIMIT = 4096;
 
 export function blockKey(physical: number, mode: number): BlockKey {
   return physical * MODE_LIMIT + mode;

@@ -126,7 +126,6 @@ function createProcessor({ id, count, profile, memory, clock, nextTimer, onMissi
     memory: guestMemory,
     nonRoot,
     msrs,
-    cpuid,
     clock,
     controls: (free) => (free ? unrestricted : restricted),
     softwareInterrupt: (event) => events.softwareInterrupt(event),

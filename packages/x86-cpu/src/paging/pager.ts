@@ -67,8 +67,8 @@ export class Pager {
   pcid = 0;
   /** Number of the controls that the outcome of a walk depends on, besides the structures themselves. */
   controls = 0;
-  writeProtect = false;
-  smep = false;
+  #writeProtect = false;
+  #smep = false;
   smap = false;
   #noExecute = false;
   #pse = false;
@@ -82,8 +82,6 @@ export class Pager {
   readonly #page1Gb: boolean;
 
   // --- result of the newest translate()
-  /** Guest-physical address of the byte. */
-  guestPhysical = 0;
   /** Error code of the #PF, when translate() returned -1. */
   faultCode = 0;
   /** Size of the guest's page. 0 without paging: no limit but the second stage's. */
@@ -121,8 +119,8 @@ export class Pager {
     if ((cr0 & CR0_PG) >>> 0 === 0) this.form = "none";
     else if ((efer & EFER_LMA) !== 0) this.form = "4-level";
     else this.form = pae ? "pae" : "32-bit";
-    this.writeProtect = (cr0 & CR0_WP) !== 0;
-    this.smep = (cr4 & CR4_SMEP) !== 0;
+    this.#writeProtect = (cr0 & CR0_WP) !== 0;
+    this.#smep = (cr4 & CR4_SMEP) !== 0;
     this.smap = (cr4 & CR4_SMAP) !== 0;
     this.#pse = (cr4 & CR4_PSE) !== 0;
     this.#globalPages = (cr4 & CR4_PGE) !== 0;
@@ -133,8 +131,8 @@ export class Pager {
     this.pcid = (cr4 & CR4_PCIDE) !== 0 ? low & PCID_MASK : 0;
     this.controls =
       FORMS.indexOf(this.form) |
-      (this.writeProtect ? 4 : 0) |
-      (this.smep ? 8 : 0) |
+      (this.#writeProtect ? 4 : 0) |
+      (this.#smep ? 8 : 0) |
       (this.smap ? 16 : 0) |
       (this.#noExecute ? 32 : 0) |
       (this.#pse ? 64 : 0) |
@@ -150,11 +148,10 @@ export class Pager {
   translate(low: number, high: number, kind: AccessKind, privilege: Privilege): number {
     switch (this.form) {
       case "none":
-        this.guestPhysical = low >>> 0;
         this.pageBytes = 0;
         this.userPage = false;
         this.global = false;
-        return this.secondStage.translate(this.guestPhysical, kind, false, low, high);
+        return this.secondStage.translate(low >>> 0, kind, false, low, high);
       case "32-bit":
         return this.#walk32(low, kind, privilege);
       case "pae":
@@ -275,11 +272,11 @@ export class Pager {
     this.#setFlags(kind === ACCESS_WRITE, low, high);
     const size = 2 ** shift;
     // The low bits of a large page's frame are flags (PAT) or already known to be 0.
-    this.guestPhysical = frame - (frame % size) + (low & (size - 1));
+    const guestPhysical = frame - (frame % size) + (low & (size - 1));
     this.pageBytes = size;
     this.userPage = rights.user;
     this.global = this.#globalPages && (leafLow & PTE.G) !== 0;
-    return this.secondStage.translate(this.guestPhysical, kind, false, low, high);
+    return this.secondStage.translate(guestPhysical, kind, false, low, high);
   }
 
   /** SDM vol. 3, "Determination of Access Rights". */
@@ -292,20 +289,20 @@ export class Pager {
     if (privilege === PRIVILEGE_USER) return rights.user && (kind !== ACCESS_WRITE || rights.writable);
     if (rights.user) {
       if (kind === ACCESS_FETCH) {
-        if (this.smep) return false;
+        if (this.#smep) return false;
       } else if (this.smap) {
         const alignmentCheck = (this.state.get32(SLOT_FLAGS_REST) & RFLAGS_AC) !== 0;
         if (privilege === PRIVILEGE_IMPLICIT || !alignmentCheck) return false;
       }
     }
-    return kind !== ACCESS_WRITE || rights.writable || !this.writeProtect;
+    return kind !== ACCESS_WRITE || rights.writable || !this.#writeProtect;
   }
 
   #fault(code: number, kind: AccessKind, privilege: Privilege): -1 {
     let errorCode = code;
     if (kind === ACCESS_WRITE) errorCode |= PAGE_FAULT.W;
     if (privilege === PRIVILEGE_USER) errorCode |= PAGE_FAULT.U;
-    if (kind === ACCESS_FETCH && (this.smep || this.#noExecute)) errorCode |= PAGE_FAULT.I;
+    if (kind === ACCESS_FETCH && (this.#smep || this.#noExecute)) errorCode |= PAGE_FAULT.I;
     this.faultCode = errorCode;
     return -1;
   }

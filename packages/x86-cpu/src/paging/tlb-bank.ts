@@ -8,7 +8,7 @@ export const TLB_ENTRIES = 16_384;
  * Bytes of an entry: the tag (i64: the linear address of the page, all 64 bits), the address in the WebAssembly memory of
  * the page (u32), and flags (u32).
  */
-export const TLB_ENTRY_BYTES = 16;
+const TLB_ENTRY_BYTES = 16;
 export const TLB_ARRAY_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES;
 const ENTRY_WORDS = TLB_ENTRY_BYTES >> 2;
 const ARRAY_WORDS = TLB_ENTRIES * ENTRY_WORDS;

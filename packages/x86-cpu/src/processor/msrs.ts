@@ -200,10 +200,6 @@ export class MsrFile {
     return this.environment.clock.cycles() + this.tscAdjust;
   }
 
-  has(index: number): boolean {
-    return this.#rows.has(index >>> 0);
-  }
-
   /** @throws GuestException #GP where there is no such MSR */
   read(index: number, switched: CpuState): bigint {
     const row = this.#rows.get(index >>> 0) ?? generalProtection();

@@ -43,15 +43,13 @@ export class VmxCapabilities {
   readonly layout: VmcsLayout;
   /** Value of every capability MSR that exists. */
   readonly msrs: ReadonlyMap<number, bigint>;
-  readonly eptVpid: bigint;
+  readonly #eptVpidCap: bigint;
   /** The preemption timer counts down by one every 2^rate cycles of the TSC. */
   readonly preemptionTimerRate: number;
   readonly cr3Targets = CR3_TARGETS;
   readonly cr0Fixed0 = CR0.PE | CR0.NE | CR0.PG;
   readonly cr0Fixed1 = 0xffffffffn;
   readonly cr4Fixed0 = CR4.VMXE;
-  /** Entries that an MSR list may have (IA32_VMX_MISC bits 27:25 as 0). */
-  readonly msrListMax = 512;
   readonly #without: ReadonlySet<VmxFeature>;
 
   /**
@@ -88,7 +86,7 @@ export class VmxCapabilities {
       entry: range("entry", trueControls),
     };
     this.layout = new VmcsLayout((group, bits) => (offered[group] & bits) !== 0);
-    this.eptVpid = this.#eptVpid();
+    this.#eptVpidCap = this.#eptVpid();
 
     const msrs = new Map<number, bigint>([
       [MSR.IA32_VMX_BASIC, this.#basic()],
@@ -105,7 +103,7 @@ export class VmxCapabilities {
     ]);
     if (secondary) msrs.set(MSR.IA32_VMX_PROCBASED_CTLS2, msrOf(range("secondary", false)));
     if (this.offers("secondary", SECONDARY_EXEC.ENABLE_EPT) || this.offers("secondary", SECONDARY_EXEC.ENABLE_VPID)) {
-      msrs.set(MSR.IA32_VMX_EPT_VPID_CAP, this.eptVpid);
+      msrs.set(MSR.IA32_VMX_EPT_VPID_CAP, this.#eptVpidCap);
     }
     if (trueControls) {
       msrs.set(MSR.IA32_VMX_TRUE_PINBASED_CTLS, msrOf(range("pin", true)));
@@ -128,7 +126,7 @@ export class VmxCapabilities {
 
   /** Whether IA32_VMX_EPT_VPID_CAP has the bit. */
   eptVpidHas(field: CapabilityField): boolean {
-    return (this.eptVpid & capabilityBits(field, 1)) !== 0n;
+    return (this.#eptVpidCap & capabilityBits(field, 1)) !== 0n;
   }
 
   #basic(): bigint {

@@ -42,7 +42,7 @@ import {
 import type { GuestMemory } from "../paging/guest-memory.js";
 import type { MsrFile } from "../processor/msrs.js";
 import { RandomSource } from "../processor/random-source.js";
-import type { CpuidLeaves, CpuidResult } from "../profiles/cpuid.js";
+import type { CpuidResult } from "../profiles/cpuid.js";
 import type { VirtualClock } from "../time/clock.js";
 import { highWord, lowWord } from "../words.js";
 import { F } from "./fields.js";
@@ -90,7 +90,6 @@ export interface NonRootEnvironmentParts {
   readonly memory: GuestMemory;
   readonly nonRoot: NonRoot;
   readonly msrs: MsrFile;
-  readonly cpuid: CpuidLeaves;
   readonly clock: VirtualClock;
   /** What non-root operation allows in control registers; `unrestricted`: PE and PG are free. */
   controls(unrestricted: boolean): ControlRegisterModel;
@@ -110,9 +109,9 @@ const generalProtection = (): never => {
 /** What an instruction asks of its surroundings in VMX non-root operation: each method decides first whether it exits. */
 export class NonRootEnvironment implements Machine {
   readonly state: CpuState;
-  readonly randomSource = new RandomSource();
   readonly #memory: GuestMemory;
   readonly #nonRoot: NonRoot;
+  readonly #random = new RandomSource();
   readonly #pauseLoop = new PauseLoop();
 
   constructor(private readonly parts: NonRootEnvironmentParts) {
@@ -201,7 +200,7 @@ export class NonRootEnvironment implements Machine {
       const reason = kind === "rdrand" ? EXIT_REASON.RDRAND : EXIT_REASON.RDSEED;
       nonRoot.instruction(reason, 0, 0, randomInformation(gpr, size));
     }
-    return this.randomSource.next();
+    return this.#random.next();
   }
 
   // --- control and debug registers

@@ -1,5 +1,5 @@
 import { VMX_INSTRUCTION_ERROR } from "@tapvisor/x86-isa";
-import { TWO_32, highWord, lowWord } from "../words.js";
+import { TWO_32 } from "../words.js";
 import { FIELD_ACCESS, FIELD_KIND, VMCS_HEADER, VmcsLayout, vmcsWord } from "./vmcs-layout.js";
 
 /** What a VMCS needs of the host's RAM. */
@@ -56,22 +56,8 @@ export class Vmcs {
     return this.words[index] as number;
   }
 
-  set32(index: number, value: number): void {
-    this.words[index] = value;
-  }
-
   get64(index: number): bigint {
     return BigInt(this.words[index] as number) | (BigInt(this.words[index + 1] as number) << 32n);
-  }
-
-  set64(index: number, value: bigint): void {
-    this.words[index] = lowWord(value);
-    this.words[index + 1] = highWord(value);
-  }
-
-  /** A field of at most 53 bits, such as a physical address. */
-  getNumber(index: number): number {
-    return (this.words[index] as number) + (this.words[index + 1] as number) * TWO_32;
   }
 
   set instructionError(error: number) {

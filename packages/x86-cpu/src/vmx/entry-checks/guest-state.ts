@@ -26,7 +26,7 @@ import { SEGMENT_CHECKS } from "./guest-segments.js";
 const { CONTROL, GUEST, EVENT, FLAGS, FLOW } = FIELD_KIND;
 
 /** Exit qualification of an entry that fails for guest state (SDM vol. 3, "VM-Entry Failures During or After Loading Guest State"). */
-export const ENTRY_FAILURE_QUALIFICATION = { PDPTE: 2, NMI_INJECTION: 3, LINK_POINTER: 4 } as const;
+const ENTRY_FAILURE_QUALIFICATION = { PDPTE: 2, NMI_INJECTION: 3, LINK_POINTER: 4 } as const;
 
 const REGISTERS = "Checks on Guest Control Registers, Debug Registers, and MSRs";
 const TABLES = "Checks on Guest Descriptor-Table Registers";
