@@ -187,8 +187,8 @@ export class Pager {
     privilege: Privilege,
   ): number {
     const reservedHigh = this.form === "pae" ? this.#reservedHigh | 0x7ff0_0000 : this.#reservedHigh;
-    let writable = PTE.W as number;
-    let user = PTE.U as number;
+    let writable: number = PTE.W;
+    let user: number = PTE.U;
     let executeDisable = 0;
     for (;;) {
       const host = this.secondStage.translate(address, ACCESS_READ, true, low, high);
