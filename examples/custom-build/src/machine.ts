@@ -23,9 +23,9 @@ export function customMachine(write: (bytes: Uint8Array) => void): ComposedMachi
         return { host, retired: () => host.clock.instructions };
       },
       bus: () => new AddressBus(),
-      devices: ({ environment }) => [
-        { bus: "port", base: PLACES.CONSOLE_PORT, device: consolePort(write)({ environment }) },
-        { bus: "memory", base: PLACES.SUM, device: sumDevice({ environment }) },
+      devices: () => [
+        { bus: "port", base: PLACES.CONSOLE_PORT, device: consolePort({ sink: { write } }) },
+        { bus: "memory", base: PLACES.SUM, device: sumDevice() },
       ],
     }),
   );

@@ -1,6 +1,7 @@
 export * from "../host/index.js";
 export * from "./backend.js";
 export * from "./board.js";
+export * from "./define-device.js";
 export * from "./device.js";
 export * from "./errors.js";
 export * from "./exits.js";

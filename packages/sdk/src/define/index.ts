@@ -1,9 +1,16 @@
-export { defineArchBackend, defineInterceptor } from "@tapvisor/kvm-core/contract";
+export { defineArchBackend, defineDevice, defineInterceptor } from "@tapvisor/kvm-core/contract";
 export type {
   ArchBackend,
   Attachment,
+  ByteSink,
+  Device,
+  DeviceContext,
+  DeviceDefinition,
+  DeviceEnvironment,
+  DeviceFactory,
   Interceptor,
   InterceptorScope,
+  IrqLine,
   LifecycleEvents,
   LifecycleName,
   OpCall,

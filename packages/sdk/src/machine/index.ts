@@ -1,5 +1,4 @@
 export { createMachine, type ComposedMachine } from "./create-machine.js";
-export { defineDevice, type DeviceContext, type DeviceDefinition, type DeviceFactory } from "./define-device.js";
 export {
   defineMachine, type Board, type MachineDefinition, type MachineHost, type PlacedDevice,
 } from "./define-machine.js"; // prettier-ignore
