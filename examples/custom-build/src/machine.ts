@@ -1,6 +1,6 @@
 import { vmxBackend } from "@tapvisor/arch-vmx";
 import { AddressBus } from "@tapvisor/devices";
-import { createMachine, defineMachine, type ComposedMachine } from "@tapvisor/sdk";
+import { createMachine, defineMachine, type Machine } from "@tapvisor/sdk";
 import { createHost, SKYLAKE_SERVER } from "@tapvisor/x86-cpu";
 import { consolePort } from "./console-port.js";
 import { sumDevice } from "./sum-device.js";
@@ -12,7 +12,7 @@ export const MEMORY = 2 << 20;
 const HOST_OVERHEAD = 8 << 20;
 
 /** A machine of our own: 2 MiB, one processor, a console port and a device in memory; no serial port, no PC about it. */
-export function customMachine(write: (bytes: Uint8Array) => void): ComposedMachine {
+export function customMachine(write: (bytes: Uint8Array) => void): Machine {
   return createMachine(
     defineMachine({
       name: "custom",

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
-import { MACHINE_MODELS } from "@tapvisor/devices";
-import { isOpName, OP_NAMES, unknownName, type MachineModel, type OpName } from "@tapvisor/kvm-core";
+import { BOARD_MODELS } from "@tapvisor/devices";
+import { isOpName, OP_NAMES, unknownName, type BoardModel, type OpName } from "@tapvisor/kvm-core";
 import { PROFILES } from "@tapvisor/x86-cpu";
 import { CPUID, type CpuidFeatureName } from "@tapvisor/x86-isa";
 import { UsageError } from "./errors.js";
@@ -42,12 +42,12 @@ export function parseOps(text: string): readonly OpName[] {
   });
 }
 
-/** One of the machines there are, by its name. */
-export function parseMachine(text: string): MachineModel {
-  const names = MACHINE_MODELS.map(({ name }) => name);
-  const model = MACHINE_MODELS.find(({ name }) => name === text);
-  if (model === undefined) throw new UsageError(`--machine: no machine "${text}"; there are: ${names.join(", ")}`);
-  return model;
+/** The board of one of the machines there are, by its name. */
+export function parseBoard(text: string): BoardModel {
+  const names = BOARD_MODELS.map(({ name }) => name);
+  const board = BOARD_MODELS.find(({ name }) => name === text);
+  if (board === undefined) throw new UsageError(`--machine: no machine "${text}"; there are: ${names.join(", ")}`);
+  return board;
 }
 
 /** A processor profile, and in what the guest's processor differs from it. */

@@ -1,4 +1,4 @@
-export { createMachine, STOCK_BACKENDS, type StockMachine, type StockMachineOptions } from "./machine.js";
+export { createMachine, STOCK_BACKENDS, type StockMachineOptions } from "./machine.js";
 export { main } from "./main.js";
 export { outcomeOf, type ReportedStop, type RunReport } from "./report.js";
 export { Statistics, tracer } from "./statistics.js";

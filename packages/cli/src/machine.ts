@@ -1,8 +1,8 @@
 import { svmBackend } from "@tapvisor/arch-svm-stub";
 import { vmxBackend } from "@tapvisor/arch-vmx";
-import { AddressBus, STOCK_MACHINE, Uart16550 } from "@tapvisor/devices";
-import type { ArchBackend, ByteSink, HostOptions, Interceptor, MachineModel } from "@tapvisor/kvm-core";
-import { createMachine as composeMachine, defineMachine, type ComposedMachine } from "@tapvisor/sdk";
+import { AddressBus, STOCK_BOARD } from "@tapvisor/devices";
+import type { ArchBackend, ByteSink, HostOptions, Interceptor, BoardModel } from "@tapvisor/kvm-core";
+import { createMachine as composeMachine, defineMachine, type Machine } from "@tapvisor/sdk";
 import { createHost, PROFILES, profileNamed, type ProcessorProfile } from "@tapvisor/x86-cpu";
 import type { CpuidFeatureName } from "@tapvisor/x86-isa";
 
@@ -10,8 +10,8 @@ import type { CpuidFeatureName } from "@tapvisor/x86-isa";
 export const STOCK_BACKENDS: readonly ArchBackend[] = [vmxBackend, svmBackend];
 
 export interface StockMachineOptions {
-  /** Which devices it has; those of the stock machine unless told otherwise. */
-  readonly model?: MachineModel;
+  /** Which devices it has, and where; those of the stock machine unless told otherwise. */
+  readonly board?: BoardModel;
   /** Bytes of guest memory, whole MiB; 128 MiB unless told otherwise. */
   readonly memorySize?: number;
   /** vCPUs, and logical processors of the host. */
@@ -32,28 +32,23 @@ export interface StockMachineOptions {
   /** Kernel and module parameters that differ from the defaults of Linux. */
   readonly hostOptions?: Partial<HostOptions>;
   readonly interceptors?: readonly Interceptor[];
-  /** Where the serial port's output goes; nowhere unless told otherwise. */
+  /** Where the output of the first serial port goes; nowhere unless told otherwise. */
   readonly console?: ByteSink;
   /** Told the syntax of each guest instruction that raises #UD because the processor does not have it. */
   readonly onMissingInstruction?: (syntax: string) => void;
-}
-
-/** The stock machine, and the parts of it that one talks to. */
-export interface StockMachine extends ComposedMachine {
-  readonly uart: Uart16550;
 }
 
 const MIB = 1 << 20;
 /** RAM of the host beside the guest's: page tables, VMCS regions, bitmaps. */
 const HOST_OVERHEAD = 32 * MIB;
 
-/** Make a machine of one of the models, on processors of software. */
-export function createMachine(options: StockMachineOptions = {}): StockMachine {
-  const { model = STOCK_MACHINE, memorySize = 128 * MIB, cpus = 1, profile = PROFILES[0]?.name ?? "" } = options;
+/** Make a machine with one of the boards, on processors of software. */
+export function createMachine(options: StockMachineOptions = {}): Machine {
+  const { board = STOCK_BOARD, memorySize = 128 * MIB, cpus = 1, profile = PROFILES[0]?.name ?? "" } = options;
   const console = options.console ?? { write: () => {} };
-  const machine = composeMachine(
+  return composeMachine(
     defineMachine({
-      name: model.name,
+      name: board.name,
       memorySize,
       cpus,
       host: () => {
@@ -76,13 +71,10 @@ export function createMachine(options: StockMachineOptions = {}): StockMachine {
       ...(options.backend === undefined ? {} : { backend: options.backend }),
       interceptors: options.interceptors ?? [],
       bus: () => new AddressBus(),
-      devices: (board) => model.devices(board, console),
-      firmware: (board) => model.firmware(board),
+      devices: (offers) => board.devices(offers, console),
+      firmware: (offers) => board.firmware(offers),
     }),
   );
-  const uart = machine.devices.map(({ device }) => device).find((device) => device instanceof Uart16550);
-  if (uart === undefined) throw new TypeError(`machine "${model.name}" has no serial port`);
-  return Object.assign(machine, { uart });
 }
 
 function withAddressBits(profile: ProcessorProfile, bits: number | undefined): ProcessorProfile {

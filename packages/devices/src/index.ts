@@ -2,7 +2,7 @@ export * from "./acpi/index.js";
 export * from "./debug-exit.js";
 export * from "./fw-cfg.js";
 export * from "./io-bus.js";
-export * from "./machines/index.js";
+export * from "./boards/index.js";
 export * from "./mc146818.js";
 export * from "./test-device/index.js";
 export * from "./uart16550.js";

@@ -1,11 +1,11 @@
 import { writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { Command, Option } from "commander";
-import { MACHINE_MODELS } from "@tapvisor/devices";
-import type { Interceptor, MachineModel, OpName } from "@tapvisor/kvm-core";
+import { BOARD_MODELS } from "@tapvisor/devices";
+import type { Interceptor, BoardModel, OpName } from "@tapvisor/kvm-core";
 import { IMAGE_FORMATS, loadImage, type ImageFormat, type LoadOptions } from "@tapvisor/sdk";
 import {
-  parseChoice, parseCount, parseCpu, parseCpus, parseMachine, parseMemory, parseOps, readInput, reasonOf, type CpuChoice,
+  parseChoice, parseCount, parseCpu, parseCpus, parseBoard, parseMemory, parseOps, readInput, reasonOf, type CpuChoice,
 } from "../arguments.js"; // prettier-ignore
 import { EXIT_STATUS, UsageError } from "../errors.js";
 import { createMachine, STOCK_BACKENDS } from "../machine.js";
@@ -22,7 +22,7 @@ export interface CommandStreams extends TerminalStreams {
 interface RunFlags {
   readonly append?: string;
   readonly initrd?: string;
-  readonly machine?: MachineModel;
+  readonly machine?: BoardModel;
   readonly memory: number;
   readonly smp: number;
   readonly cpu?: CpuChoice;
@@ -46,8 +46,8 @@ export function runCommand(streams: CommandStreams, finish: (status: number) => 
     .option("--initrd <file>", "first Multiboot module")
     .option(
       "--machine <name>",
-      `which devices it has: ${MACHINE_MODELS.map(({ name, summary }) => `${name} (${summary})`).join(", ")}`,
-      parseMachine,
+      `which devices it has: ${BOARD_MODELS.map(({ name, summary }) => `${name} (${summary})`).join(", ")}`,
+      parseBoard,
     )
     .addOption(
       new Option("--memory <size>", "guest memory, as 128M or 1G").argParser(parseMemory).default(128 << 20, "128M"),
@@ -104,7 +104,7 @@ async function run(path: string, flags: RunFlags, streams: CommandStreams): Prom
   if (flags.trace !== undefined) interceptors.push(tracer(flags.trace, (line) => streams.errors.write(`${line}\n`)));
   const terminal = new SerialTerminal(streams);
   const machine = createMachine({
-    ...(flags.machine === undefined ? {} : { model: flags.machine }),
+    ...(flags.machine === undefined ? {} : { board: flags.machine }),
     memorySize: flags.memory,
     cpus: flags.smp,
     ...(flags.cpu === undefined ? {} : { profile: flags.cpu.profile }),
@@ -131,7 +131,7 @@ async function run(path: string, flags: RunFlags, streams: CommandStreams): Prom
       await machine.run({
         ...(flags.maxInstructions === undefined ? {} : { maxInstructions: flags.maxInstructions }),
         signal: terminal.signal,
-        waitForInput: () => (machine.uart.wantsInput ? terminal.waitForInput() : Promise.resolve(false)),
+        waitForInput: () => (machine.wantsInput ? terminal.waitForInput() : Promise.resolve(false)),
       }),
     );
   } catch (error) {

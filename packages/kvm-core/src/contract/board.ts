@@ -9,9 +9,16 @@ export interface Board {
   /** Input `gsi` of the interrupt controllers. */
   irq(gsi: number): IrqLine;
   /** Where the machine's input from outside goes. */
-  onInput(receiver: (bytes: readonly number[]) => void): void;
+  onInput(receiver: InputReceiver): void;
   /** Have the host take its mapping of one guest page away, as when it moves or swaps the page; the next access maps it again. */
   unmapPage(guestPhysAddr: number): void;
+}
+
+/** What takes input from outside: a serial port's receiver. */
+export interface InputReceiver {
+  receive(bytes: readonly number[]): void;
+  /** The guest waits for input here: it is asked for before a machine that is idle is given up. */
+  wantsInput(): boolean;
 }
 
 /** A device and its place: a port, or a guest physical address. */
@@ -34,12 +41,12 @@ export interface FirmwareState {
   readonly wakingVectorAt?: number;
 }
 
-/** A kind of machine by its name: which devices it has, and where. */
-export interface MachineModel {
+/** A kind of board by its name: which devices it has, and where. */
+export interface BoardModel {
   readonly name: string;
-  /** One line for a list of the models there are. */
+  /** One line for a list of the boards there are. */
   readonly summary: string;
-  /** Make the devices of one machine. `console` takes what its first serial port sends. */
+  /** Make the devices of one board. `console` takes what its first serial port sends. */
   devices(board: Board, console: ByteSink): readonly PlacedDevice[];
   firmware(board: Pick<Board, "memorySize" | "cpus">): FirmwareState;
 }

@@ -1,12 +1,13 @@
-import type {
-  ArchBackend,
-  Board,
-  FirmwareState,
-  HostPlatform,
-  HostOptions,
-  Interceptor,
-  IoBus,
-  PlacedDevice,
+import {
+  unknownName,
+  type ArchBackend,
+  type Board,
+  type FirmwareState,
+  type HostPlatform,
+  type HostOptions,
+  type Interceptor,
+  type IoBus,
+  type PlacedDevice,
 } from "@tapvisor/kvm-core";
 import type { CpuidChoices } from "./guest-cpuid.js";
 
@@ -46,12 +47,31 @@ const MIB = 1 << 20;
 const MAX_MEMORY = 3 * 1024 * MIB;
 const MAX_CPUS = 64;
 
-/** Check a machine's definition. The machine itself is made by `createMachine`. */
+const MEMBERS = [
+  "name", "memorySize", "cpus", "cpuidVendor", "cpuidWithout", "host", "hostOptions", "backends", "backend",
+  "interceptors", "bus", "devices", "firmware",
+] as const satisfies readonly (keyof MachineDefinition)[]; // prettier-ignore
+
+/**
+ * Check a machine's definition. The machine itself is made by `createMachine`.
+ *
+ * @throws TypeError that names the machine, the field, its value and the rule
+ */
 export function defineMachine(definition: MachineDefinition): MachineDefinition {
+  checkMachine(definition);
+  return Object.freeze({ ...definition });
+}
+
+/** Throws what {@link defineMachine} throws. */
+export function checkMachine(definition: MachineDefinition): void {
   const { name, memorySize, cpus = 1, backends } = definition;
   const wrong = (field: string, value: unknown, rule: string) =>
     new TypeError(`machine "${name}": ${field} is ${String(value)}: ${rule}`);
   if (typeof name !== "string" || name === "") throw new TypeError("name of a machine: expected a string, not empty");
+  for (const member of Object.keys(definition)) {
+    if (MEMBERS.some((known) => known === member)) continue;
+    throw new TypeError(`machine "${name}": ${unknownName("member", member, MEMBERS)}`);
+  }
   if (!Number.isSafeInteger(memorySize) || memorySize < MIB || memorySize > MAX_MEMORY || memorySize % MIB !== 0) {
     throw wrong("memorySize", memorySize, `must be 1 MiB to ${MAX_MEMORY / MIB} MiB in whole MiB`);
   }
@@ -59,5 +79,4 @@ export function defineMachine(definition: MachineDefinition): MachineDefinition 
   if (!Array.isArray(backends) || backends.length === 0) throw wrong("backends", backends, "must name at least one");
   if (typeof definition.host !== "function") throw wrong("host", definition.host, "must be a function");
   if (typeof definition.bus !== "function") throw wrong("bus", definition.bus, "must be a function");
-  return Object.freeze({ ...definition });
 }

@@ -1,4 +1,4 @@
-export { createMachine, type ComposedMachine } from "./create-machine.js";
+export { createMachine, type Machine } from "./create-machine.js";
 export {
   defineMachine, type Board, type MachineDefinition, type MachineHost, type PlacedDevice,
 } from "./define-machine.js"; // prettier-ignore

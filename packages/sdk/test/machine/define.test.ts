@@ -16,6 +16,10 @@ describe("defineMachine refuses, naming the field, its value and the rule", () =
   const wrong = (part: object) => () => defineMachine({ ...good, ...part } as MachineDefinition);
 
   it("no name", () => expect(wrong({ name: "" })).toThrow(/name of a machine/));
+  it("a member that there is not, with what is near", () =>
+    expect(wrong({ memorysize: 1 })).toThrow(
+      /machine "m": unknown member "memorysize" \(did you mean memorySize\?\); there are: name, memorySize/,
+    ));
   it.each([0, -MIB, 1.5 * MIB + 1, 4096 * MIB, Number.NaN])("memory of %d bytes", (memorySize) =>
     expect(wrong({ memorySize })).toThrow(`machine "m": memorySize is ${memorySize}: must be 1 MiB to 3072 MiB`),
   );

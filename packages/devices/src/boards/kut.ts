@@ -1,9 +1,9 @@
-import type { MachineModel } from "@tapvisor/kvm-core/contract";
+import type { BoardModel } from "@tapvisor/kvm-core/contract";
 import { acpiTables, PowerManagement } from "../acpi/index.js";
 import { Mc146818 } from "../mc146818.js";
 import { DeviceMemory, FlushPage, IrqLines, TestLatch } from "../test-device/index.js";
 import { INTERRUPT_STUBS, PIC_SETUP, TIMER_SETUP } from "./firmware.js";
-import { STOCK_MACHINE } from "./stock.js";
+import { STOCK_BOARD } from "./stock.js";
 
 /** Where QEMU's pc-testdev has its parts. */
 const TEST_DEVICE = { LATCH: 0xe0, FLUSH_PAGE: 0xe4, IRQ_LINES: 0x2000, MEMORY: 0xff00_0000 } as const;
@@ -12,7 +12,7 @@ const TEST_DEVICE = { LATCH: 0xe0, FLUSH_PAGE: 0xe4, IRQ_LINES: 0x2000, MEMORY: 
 const PLACES = { RTC: 0x70, RTC_GSI: 8, PM: 0x600, SCI_GSI: 9 } as const;
 
 /** What kvm-unit-tests runs on under QEMU: the stock machine with the devices of `-device pc-testdev`, a clock and ACPI. */
-export const KUT_MACHINE: MachineModel = {
+export const KUT_BOARD: BoardModel = {
   name: "kut",
   summary: "what kvm-unit-tests expects: the stock machine, a clock, ACPI and the devices of QEMU's pc-testdev",
   devices(board, console) {
@@ -20,7 +20,7 @@ export const KUT_MACHINE: MachineModel = {
     const pm = new PowerManagement(environment, irq(PLACES.SCI_GSI));
     const rtc = new Mc146818({ environment, line: irq(PLACES.RTC_GSI), onAlarm: () => pm.alarm() });
     return [
-      ...STOCK_MACHINE.devices(board, console),
+      ...STOCK_BOARD.devices(board, console),
       { bus: "port", base: TEST_DEVICE.LATCH, device: new TestLatch() },
       { bus: "port", base: TEST_DEVICE.FLUSH_PAGE, device: new FlushPage(board) },
       { bus: "port", base: TEST_DEVICE.IRQ_LINES, device: new IrqLines(board) },

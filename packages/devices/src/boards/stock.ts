@@ -1,4 +1,4 @@
-import type { MachineModel } from "@tapvisor/kvm-core/contract";
+import type { BoardModel } from "@tapvisor/kvm-core/contract";
 import { DebugExit } from "../debug-exit.js";
 import { FwCfg, machineItems } from "../fw-cfg.js";
 import { Uart16550 } from "../uart16550.js";
@@ -8,12 +8,12 @@ import { PIC_SETUP } from "./firmware.js";
 export const PLACES = { DEBUG_EXIT: 0xf4, COM1: 0x3f8, COM1_GSI: 4, FW_CFG: 0x510 } as const;
 
 /** One serial port, the debug-exit port, and fw_cfg about the vCPUs. */
-export const STOCK_MACHINE: MachineModel = {
+export const STOCK_BOARD: BoardModel = {
   name: "stock",
   summary: "a serial port, the debug-exit port and fw_cfg",
   devices({ environment, irq, onInput, memorySize, cpus }, console) {
     const uart = new Uart16550({ sink: console, line: irq(PLACES.COM1_GSI), environment });
-    onInput((bytes) => uart.send(bytes));
+    onInput({ receive: (bytes) => uart.send(bytes), wantsInput: () => uart.wantsInput });
     return [
       { bus: "port", base: PLACES.COM1, device: uart },
       { bus: "port", base: PLACES.DEBUG_EXIT, device: new DebugExit(environment) },
