@@ -1,4 +1,4 @@
-import type { Device } from "@tapvisor/kvm-core/contract";
+import { defineDevice } from "@tapvisor/kvm-core/contract";
 
 /** Keys of QEMU's firmware configuration device that are served without files (docs/specs/fw_cfg.rst of QEMU). */
 export const FW_CFG = {
@@ -30,39 +30,20 @@ export function machineItems(memoryBytes: number, cpus: number): ReadonlyMap<num
  * The port interface of QEMU's fw_cfg: a 16-bit write to the first port selects an item, byte reads of the second
  * give its bytes in order. An unknown item, and what follows the end of one, reads as zeros.
  */
-export class FwCfg implements Device<FwCfgState> {
-  readonly name = "fw_cfg";
-  readonly size = 2;
-  readonly #items: ReadonlyMap<number, Uint8Array>;
-  #state: FwCfgState = { key: 0, offset: 0 };
-
-  constructor(items: ReadonlyMap<number, Uint8Array>) {
-    this.#items = items;
-  }
-
-  read(offset: number, data: Uint8Array): void {
+export const fwCfg = defineDevice<FwCfgState, { items: ReadonlyMap<number, Uint8Array> }>({
+  name: "fw_cfg",
+  size: 2,
+  initialState: () => ({ key: 0, offset: 0 }),
+  read(state, offset, data, { items }) {
     // The selector is write-only.
     if (offset !== 1) return void data.fill(0);
-    const item = this.#items.get(this.#state.key);
-    for (let i = 0; i < data.length; i++) data[i] = item?.[this.#state.offset++] ?? 0;
-  }
-
-  write(offset: number, data: Uint8Array): void {
+    const item = items.get(state.key);
+    for (let i = 0; i < data.length; i++) data[i] = item?.[state.offset++] ?? 0;
+  },
+  write(state, offset, data) {
     if (offset !== 0 || data.length !== 2) return;
     // Bit 14 asks for write access, which no item grants.
-    const key = ((data[0] ?? 0) | ((data[1] ?? 0) << 8)) & ~0x4000;
-    this.#state = { key, offset: 0 };
-  }
-
-  reset(): void {
-    this.#state = { key: 0, offset: 0 };
-  }
-
-  saveState(): FwCfgState {
-    return { ...this.#state };
-  }
-
-  restoreState(state: FwCfgState): void {
-    this.#state = { ...state };
-  }
-}
+    state.key = ((data[0] ?? 0) | ((data[1] ?? 0) << 8)) & ~0x4000;
+    state.offset = 0;
+  },
+});

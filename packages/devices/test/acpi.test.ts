@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { acpiTables, PowerManagement } from "../src/index.js";
+import { acpiTables, powerManagement } from "../src/index.js";
 import { environment, line } from "./support.js";
 
 describe("power management", () => {
   function setUp() {
     const around = environment();
     const sci = line();
-    const pm = new PowerManagement(around.environment, sci);
+    const pm = powerManagement({ environment: around.environment, line: sci });
     const read = (offset: number, bytes: number) => {
       const data = new Uint8Array(bytes);
       pm.read(offset, data);

@@ -1,11 +1,11 @@
-import type { HostClock, HostTimers, TimerHandle } from "@tapvisor/kvm-core/contract";
 import { beforeEach, describe, expect, it } from "vitest";
-import { Uart16550 } from "../src/uart16550.js";
-import { FCR, IER, IIR, LCR, LSR, MCR, MSR, REGISTER } from "../src/uart16550-registers.js";
+import { uart16550 } from "../src/index.js";
+import { FCR, IER, IIR, LCR, LSR, MCR, MSR, REGISTER } from "../src/uart16550/registers.js";
+import { environment } from "./support.js";
 
 let sent: number[];
 let level: boolean;
-let uart: Uart16550;
+let uart: ReturnType<typeof uart16550>;
 
 const read = (offset: number) => {
   const data = new Uint8Array(1);
@@ -20,35 +20,8 @@ const line = { set: (value: boolean) => void (level = value) };
 beforeEach(() => {
   sent = [];
   level = false;
-  uart = new Uart16550({ sink, line });
+  uart = uart16550({ sink, line, environment: environment().environment });
 });
-
-/** A clock that a test moves, with one timer. */
-function environment() {
-  let now = 0;
-  let deadline: number | undefined;
-  let fire: () => void = () => {};
-  const handle: TimerHandle = {
-    get deadline() {
-      return deadline;
-    },
-    arm: (at) => void (deadline = at),
-    cancel: () => void (deadline = undefined),
-  };
-  const clock = { now: () => now } as HostClock;
-  const timers: Pick<HostTimers, "create"> = { create: (_name, action) => ((fire = action), handle) };
-  return {
-    clock,
-    timers: timers as HostTimers,
-    advance(ns: number) {
-      now += ns;
-      if (deadline !== undefined && deadline <= now) {
-        deadline = undefined;
-        fire();
-      }
-    },
-  };
-}
 
 describe("what the UART refuses or ignores", () => {
   it("an access past its eight registers reads all ones and writes nothing", () => {
@@ -196,7 +169,7 @@ describe("receiver", () => {
 describe("character timeout", () => {
   it("comes after four character times, not before, and ends with a read", () => {
     const time = environment();
-    uart = new Uart16550({ sink, line, environment: time });
+    uart = uart16550({ sink, line, environment: time.environment });
     write(REGISTER.LCR, LCR.DLAB);
     uart.write(0, Uint8Array.of(1, 0));
     write(REGISTER.LCR, 3);
@@ -259,10 +232,10 @@ describe("state", () => {
     write(REGISTER.IIR_FCR, FCR.ENABLE | 0x80);
     write(REGISTER.IER_DLM, IER.ALL);
     uart.send(Array.from({ length: 20 }, (_, i) => i));
-    const saved = JSON.parse(JSON.stringify(uart.saveState())) as ReturnType<Uart16550["saveState"]>;
+    const saved = uart.saveState();
     const registers = () => Array.from({ length: 8 }, (_, i) => read(i));
     const expected = [registers(), registers(), level];
-    uart = new Uart16550({ sink, line });
+    uart = uart16550({ sink, line, environment: environment().environment });
     level = false;
     uart.restoreState(saved);
     expect(level).toBe(true);

@@ -1,4 +1,4 @@
-import type { Device, DeviceEnvironment, IrqLine } from "@tapvisor/kvm-core/contract";
+import { defineDevice, type DeviceEnvironment, type IrqLine } from "@tapvisor/kvm-core/contract";
 
 /** Where the register blocks are within the device. */
 export const PM_OFFSET = { EVENT: 0, CONTROL: 4, TIMER: 8 } as const;
@@ -20,88 +20,82 @@ export interface PowerManagementState {
   control: number;
 }
 
-/** The fixed hardware of ACPI: PM1 event and control registers, and the power management timer. */
-export class PowerManagement implements Device<PowerManagementState> {
-  readonly name = "acpi pm";
-  readonly size = 12;
-  #state: PowerManagementState = { status: 0, enable: 0, control: CONTROL.SCI_EN };
+export interface PowerManagementContext {
+  readonly environment: Pick<DeviceEnvironment, "clock" | "requestStop" | "requestWake">;
+  /** The system control interrupt. */
+  readonly line: IrqLine;
+}
 
-  constructor(
-    private readonly environment: Pick<DeviceEnvironment, "clock" | "requestStop" | "requestWake">,
-    private readonly sci: IrqLine,
-  ) {}
-
+export interface PowerManagementActions {
   /** The alarm of the real-time clock: it wakes a machine that asked for it. */
-  alarm(): void {
-    this.#state.status |= PM1.RTC;
-    if ((this.#state.enable & PM1.RTC) !== 0) {
-      this.#state.status |= PM1.WAKE;
-      this.environment.requestWake();
-    }
-    this.#drive();
-  }
+  alarm(): void;
+}
 
-  #drive(): void {
-    const { status, enable, control } = this.#state;
-    this.sci.set((control & CONTROL.SCI_EN) !== 0 && (status & enable) !== 0);
-  }
+/** Bytes of the three register blocks. */
+const SIZE = 12;
 
-  #timer(): number {
-    const ns = this.environment.clock.now();
-    const seconds = Math.floor(ns / NS_PER_SECOND);
-    const ticks = seconds * TIMER_HZ + Math.floor(((ns - seconds * NS_PER_SECOND) * TIMER_HZ) / NS_PER_SECOND);
-    return ticks % 2 ** 24;
-  }
-
-  /** All registers as bytes in order. */
-  #registers(): DataView {
-    const view = new DataView(new ArrayBuffer(this.size));
-    view.setUint16(PM_OFFSET.EVENT, this.#state.status, true);
-    view.setUint16(PM_OFFSET.EVENT + 2, this.#state.enable, true);
-    view.setUint16(PM_OFFSET.CONTROL, this.#state.control, true);
-    view.setUint32(PM_OFFSET.TIMER, this.#timer(), true);
-    return view;
-  }
-
-  read(offset: number, data: Uint8Array): void {
-    data.set(new Uint8Array(this.#registers().buffer).subarray(offset, offset + data.length));
-  }
-
-  write(offset: number, data: Uint8Array): void {
-    const before = this.#registers();
-    const after = this.#registers();
+/** The fixed hardware of ACPI: PM1 event and control registers, and the power management timer. */
+export const powerManagement = defineDevice<
+  PowerManagementState,
+  PowerManagementContext,
+  never,
+  PowerManagementActions
+>({
+  name: "acpi pm",
+  size: SIZE,
+  initialState: () => ({ status: 0, enable: 0, control: CONTROL.SCI_EN }),
+  read: (state, offset, data, context) =>
+    data.set(new Uint8Array(registers(state, context).buffer).subarray(offset, offset + data.length)),
+  write(state, offset, data, context) {
+    const written = registers(state, context);
     // Status bits that are not written stay: a 1 clears.
-    after.setUint16(PM_OFFSET.EVENT, 0, true);
-    new Uint8Array(after.buffer).set(data, offset);
-    const cleared = after.getUint16(PM_OFFSET.EVENT, true);
-    this.#state = {
-      status: before.getUint16(PM_OFFSET.EVENT, true) & ~cleared,
-      enable: after.getUint16(PM_OFFSET.EVENT + 2, true) & PM1_ENABLES,
-      // SLP_EN is write-only.
-      control: after.getUint16(PM_OFFSET.CONTROL, true) & ~CONTROL.SLP_EN,
-    };
-    this.#drive();
-    if ((after.getUint16(PM_OFFSET.CONTROL, true) & CONTROL.SLP_EN) !== 0) this.#sleep();
-  }
+    written.setUint16(PM_OFFSET.EVENT, 0, true);
+    new Uint8Array(written.buffer).set(data, offset);
+    const control = written.getUint16(PM_OFFSET.CONTROL, true);
+    state.status &= ~written.getUint16(PM_OFFSET.EVENT, true);
+    state.enable = written.getUint16(PM_OFFSET.EVENT + 2, true) & PM1_ENABLES;
+    // SLP_EN is write-only.
+    state.control = control & ~CONTROL.SLP_EN;
+    drive(state, context);
+    if ((control & CONTROL.SLP_EN) !== 0) sleep(state, context);
+  },
+  // What may wake the machine is kept while it sleeps.
+  reset: (state) => void (state.control = CONTROL.SCI_EN),
+  stateChanged: drive,
+  actions: {
+    alarm(state, context) {
+      state.status |= PM1.RTC;
+      if ((state.enable & PM1.RTC) !== 0) {
+        state.status |= PM1.WAKE;
+        context.environment.requestWake();
+      }
+      drive(state, context);
+    },
+  },
+});
 
-  #sleep(): void {
-    const type = (this.#state.control >> CONTROL.SLP_TYP_SHIFT) & 7;
-    if (type === SLEEP_TYPE.S3) this.environment.requestStop({ kind: "suspend" });
-    else if (type === SLEEP_TYPE.S5) this.environment.requestStop({ kind: "shutdown" });
-  }
+function drive({ status, enable, control }: PowerManagementState, { line }: PowerManagementContext): void {
+  line.set((control & CONTROL.SCI_EN) !== 0 && (status & enable) !== 0);
+}
 
-  /** What may wake the machine is kept while it sleeps. */
-  reset(): void {
-    this.#state = { ...this.#state, control: CONTROL.SCI_EN };
-    this.#drive();
-  }
+function sleep({ control }: PowerManagementState, { environment }: PowerManagementContext): void {
+  const type = (control >> CONTROL.SLP_TYP_SHIFT) & 7;
+  if (type === SLEEP_TYPE.S3) environment.requestStop({ kind: "suspend" });
+  else if (type === SLEEP_TYPE.S5) environment.requestStop({ kind: "shutdown" });
+}
 
-  saveState(): PowerManagementState {
-    return { ...this.#state };
-  }
+/** All registers as bytes in order. */
+function registers({ status, enable, control }: PowerManagementState, { environment }: PowerManagementContext) {
+  const view = new DataView(new ArrayBuffer(SIZE));
+  view.setUint16(PM_OFFSET.EVENT, status, true);
+  view.setUint16(PM_OFFSET.EVENT + 2, enable, true);
+  view.setUint16(PM_OFFSET.CONTROL, control, true);
+  view.setUint32(PM_OFFSET.TIMER, timerTicks(environment.clock.now()), true);
+  return view;
+}
 
-  restoreState(state: PowerManagementState): void {
-    this.#state = { ...state };
-    this.#drive();
-  }
+function timerTicks(ns: number): number {
+  const seconds = Math.floor(ns / NS_PER_SECOND);
+  const ticks = seconds * TIMER_HZ + Math.floor(((ns - seconds * NS_PER_SECOND) * TIMER_HZ) / NS_PER_SECOND);
+  return ticks % 2 ** 24;
 }

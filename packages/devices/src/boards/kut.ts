@@ -1,7 +1,7 @@
 import type { BoardModel } from "@tapvisor/kvm-core/contract";
-import { acpiTables, PowerManagement } from "../acpi/index.js";
-import { Mc146818 } from "../mc146818.js";
-import { DeviceMemory, FlushPage, IrqLines, TestLatch } from "../test-device/index.js";
+import { acpiTables, powerManagement } from "../acpi/index.js";
+import { mc146818 } from "../mc146818/index.js";
+import { deviceMemory, flushPage, irqLines, testLatch } from "../test-device/index.js";
 import { INTERRUPT_STUBS, PIC_SETUP, TIMER_SETUP } from "./firmware.js";
 import { STOCK_BOARD } from "./stock.js";
 
@@ -16,17 +16,17 @@ export const KUT_BOARD: BoardModel = {
   name: "kut",
   summary: "what kvm-unit-tests expects: the stock machine, a clock, ACPI and the devices of QEMU's pc-testdev",
   devices(board, console) {
-    const { environment, irq } = board;
-    const pm = new PowerManagement(environment, irq(PLACES.SCI_GSI));
-    const rtc = new Mc146818({ environment, line: irq(PLACES.RTC_GSI), onAlarm: () => pm.alarm() });
+    const { environment, irq, unmapPage } = board;
+    const pm = powerManagement({ environment, line: irq(PLACES.SCI_GSI) });
+    const rtc = mc146818({ environment, line: irq(PLACES.RTC_GSI), onAlarm: () => pm.alarm() });
     return [
       ...STOCK_BOARD.devices(board, console),
-      { bus: "port", base: TEST_DEVICE.LATCH, device: new TestLatch() },
-      { bus: "port", base: TEST_DEVICE.FLUSH_PAGE, device: new FlushPage(board) },
-      { bus: "port", base: TEST_DEVICE.IRQ_LINES, device: new IrqLines(board) },
+      { bus: "port", base: TEST_DEVICE.LATCH, device: testLatch() },
+      { bus: "port", base: TEST_DEVICE.FLUSH_PAGE, device: flushPage({ unmapPage }) },
+      { bus: "port", base: TEST_DEVICE.IRQ_LINES, device: irqLines({ irq }) },
       { bus: "port", base: PLACES.RTC, device: rtc },
       { bus: "port", base: PLACES.PM, device: pm },
-      { bus: "memory", base: TEST_DEVICE.MEMORY, device: new DeviceMemory() },
+      { bus: "memory", base: TEST_DEVICE.MEMORY, device: deviceMemory() },
     ];
   },
   firmware({ cpus }) {

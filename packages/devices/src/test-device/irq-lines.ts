@@ -1,4 +1,4 @@
-import type { Board, Device, IrqLine } from "@tapvisor/kvm-core/contract";
+import { defineDevice, type Board } from "@tapvisor/kvm-core/contract";
 
 /** Inputs of the I/O APIC. */
 const LINES = 24;
@@ -9,37 +9,17 @@ export interface IrqLinesState {
 }
 
 /** A port for each input of the interrupt controllers, as QEMU's pc-testdev has: the line is up while not 0 was written. */
-export class IrqLines implements Device<IrqLinesState> {
-  readonly name = "pc-testdev irq-line";
-  readonly size = LINES;
-  readonly #lines: readonly IrqLine[];
-  #asserted = 0;
-
-  constructor(board: Pick<Board, "irq">) {
-    this.#lines = Array.from({ length: LINES }, (_, gsi) => board.irq(gsi));
-  }
-
-  read(_offset: number, data: Uint8Array): void {
-    data.fill(0);
-  }
-
-  write(offset: number, data: Uint8Array): void {
-    const bit = 1 << offset;
+export const irqLines = defineDevice<IrqLinesState, Pick<Board, "irq">>({
+  name: "pc-testdev irq-line",
+  size: LINES,
+  initialState: () => ({ asserted: 0 }),
+  read: (_state, _offset, data) => void data.fill(0),
+  write(state, offset, data, { irq }) {
     const level = data.some((byte) => byte !== 0);
-    this.#asserted = level ? this.#asserted | bit : this.#asserted & ~bit;
-    this.#lines[offset]?.set(level);
-  }
-
-  reset(): void {
-    this.restoreState({ asserted: 0 });
-  }
-
-  saveState(): IrqLinesState {
-    return { asserted: this.#asserted };
-  }
-
-  restoreState({ asserted }: IrqLinesState): void {
-    this.#asserted = asserted;
-    this.#lines.forEach((line, gsi) => line.set(((asserted >> gsi) & 1) === 1));
-  }
-}
+    state.asserted = level ? state.asserted | (1 << offset) : state.asserted & ~(1 << offset);
+    irq(offset).set(level);
+  },
+  stateChanged({ asserted }, { irq }) {
+    for (let gsi = 0; gsi < LINES; gsi++) irq(gsi).set(((asserted >> gsi) & 1) === 1);
+  },
+});
