@@ -2,11 +2,12 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, CommanderError, Option } from "commander";
 import pLimit from "p-limit";
-import { compare, readExpectations, updateExpectations } from "./expectations.js";
+import { checkCommit, compare, readExpectations, recordOf, updateExpectations, type Update } from "./expectations.js";
 import { formatHeader, formatRow } from "./format.js";
 import { planRow } from "./qemu-options.js";
 import { RESULTS, type Outcome, type Result } from "./result.js";
 import { commandLine, runRow, type RowOptions } from "./run-row.js";
+import { configuredArch, suiteCommit } from "./suite-folder.js";
 import { parseSuite, type SuiteRow } from "./suite.js";
 
 const ARCHITECTURES = ["x86_64", "i386"] as const;
@@ -55,7 +56,7 @@ export async function main(args: readonly string[], surroundings: Surroundings):
     .option("--jobs <n>", "rows that run at a time", positive("--jobs"), 1)
     .option("--limit <seconds>", "give a row up after so long, whatever it has done", positive("--limit"), 1800)
     .option("--expectations <file>", "what to compare with, instead of what is committed")
-    .option("--update", "take the results as what is expected from now on")
+    .option("--update", "take what is measured as what is expected from now on, row by row")
     .option("--list", "print the commands that run the rows, and run nothing")
     .option(
       "--run <option>",
@@ -90,6 +91,11 @@ async function conformance(folder: string, flags: Flags, { command, print, ...wh
     return 0;
   }
 
+  const path = flags.expectations ?? where.expectations;
+  const expected = readExpectations(path);
+  const update: Update = { arch, table: chooseRows(all, arch, undefined).map(nameOf), commit: suiteCommit(folder) };
+  if (flags.update === true) checkCommit(path, expected.commit, update.commit);
+
   const width = Math.max(...rows.map(({ name }) => name.length), 4);
   print(`${formatHeader(width)}\n`);
   const limit = pLimit(flags.jobs);
@@ -98,27 +104,24 @@ async function conformance(folder: string, flags: Flags, { command, print, ...wh
       limit(async (): Promise<Outcome> => {
         const outcome = await runRow(row, options);
         print(`${formatRow(row.name, outcome, width)}\n`);
+        // As soon as it is known: a whole suite takes hours, and what it has shown until it is stopped holds.
+        if (flags.update === true && outcome.unmeasured !== true) {
+          updateExpectations(path, update, new Map([[row.name, recordOf(outcome)]]));
+        }
         return outcome;
       }),
     ),
   );
   const results = new Map(rows.map(({ name }, i): [string, Result] => [name, outcomes[i]?.result ?? "crash"]));
   print(`\n${summary(outcomes)}\n`);
-  const path = flags.expectations ?? where.expectations;
-  const { regressions, improvements, unknown } = compare(readExpectations(path)[arch] ?? {}, results);
-  if (flags.update === true) updateExpectations(path, arch, results);
+  const { regressions, improvements, unknown } = compare(expected.rows[arch] ?? {}, results);
   for (const [title, changes] of Object.entries({ regressions, improvements, "not expected yet": unknown })) {
     if (changes.length > 0) print(`\n${title}:\n${changes.map((change) => `  ${change}\n`).join("")}`);
   }
   return regressions.length > 0 && flags.update !== true ? 1 : 0;
 }
 
-/** The architecture that the suite was configured for, as its config.mak has it. */
-function configuredArch(folder: string): string {
-  const path = join(folder, "config.mak");
-  const name = existsSync(path) ? /^ARCH_NAME=(.*)$/m.exec(readFileSync(path, "utf8"))?.[1] : undefined;
-  return name === "i386" ? "i386" : "x86_64";
-}
+const nameOf = ({ name }: SuiteRow): string => name;
 
 /** The rows of an architecture, or those that are named. */
 function chooseRows(all: readonly SuiteRow[], arch: string, only: readonly string[] | undefined): SuiteRow[] {

@@ -22,6 +22,8 @@ export interface Outcome {
   /** VM exits, whoever handled them. */
   readonly exits: number;
   readonly seconds: number;
+  /** It was not run, or not to an end, for a cause outside the guest: it says nothing of the machine. */
+  readonly unmeasured?: true;
 }
 
 /** Values that the suite writes to the debug-exit port: report_summary() of its lib/report.c, and abort(). */
@@ -65,8 +67,12 @@ function resultOf({ stop, value, detail, missing }: RunReport, lines: readonly s
   }
 }
 
-const skipReason = (lines: readonly string[]): string | undefined =>
-  lines.flatMap((line) => /^SKIP: (.*)$/.exec(line)?.[1] ?? [])[0];
+/** Of the sub-test that was skipped; some tests end at once instead, and say why in the line before their summary. */
+function skipReason(lines: readonly string[]): string | undefined {
+  const skipped = lines.flatMap((line) => /^SKIP: (.*)$/.exec(line)?.[1] ?? [])[0];
+  const summary = lines.findLastIndex((line) => line.startsWith("SUMMARY: 0 tests"));
+  return skipped ?? (summary > 0 ? lines[summary - 1] : undefined);
+}
 
 function summaryOf(lines: readonly string[]): SubTests | undefined {
   const line = lines.findLast((text) => text.startsWith("SUMMARY: "));

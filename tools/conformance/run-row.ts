@@ -47,7 +47,10 @@ export async function runRow(row: SuiteRow, options: RowOptions): Promise<Outcom
     const args = [...commandLine(row, plan.options, options), "--report", report];
     const { output, errors, gaveUp } = await execute(options.command, args, options.limitSeconds);
     const seconds = Number(process.hrtime.bigint() - started) / 1e9;
-    if (gaveUp) return { ...NOT_RUN, result: "timeout", reason: `given up after ${options.limitSeconds} s`, seconds };
+    if (gaveUp) {
+      const reason = `given up after ${options.limitSeconds} s`;
+      return { ...NOT_RUN, result: "timeout", reason, seconds, unmeasured: true };
+    }
     const read = readReport(report);
     if (read === undefined) return { ...NOT_RUN, result: "crash", reason: lastLine(errors), seconds };
     return judge(read, output, seconds);

@@ -11,4 +11,8 @@ export const generators = [
       "docs/reference/errors.md",
     ],
   },
+  {
+    command: ["tools/generate/conformance-page.mjs"],
+    outputs: ["docs/reference/conformance.md"],
+  },
 ];
