@@ -1,88 +1,23 @@
 import { createMachine } from "tapvisor";
+import { OP_NAMES } from "@tapvisor/kvm-core/contract";
 import { loadLongMode } from "@tapvisor/sdk";
-import { CALLS_A_ROUND, loadCallSites } from "./op-call-sites.mjs";
-import { Assembler, dword, mem, reg } from "@tapvisor/x86-isa";
-
-const { al, dx, eax, ebx, ecx, edx, rax, rbx, rcx, rdi, rdx, r8, r9 } = reg;
+import { EXIT_LOOPS, instructionsAnExit } from "./guest/exit-loops.mjs";
+import { integerGuest } from "./guest/integer.mjs";
+import { callsARound, loadCallSites } from "./op-call-sites.mjs";
 
 const MEMORY = 16 << 20;
 const ADDRESS = 0x10000;
-const BUFFER = 0x20_0000;
-/** A port, and a guest physical address, that nobody answers at. */
-const EMPTY_PORT = 0x2f0;
-const EMPTY_ADDRESS = 0xd000_0000;
 const NS_PER_S = 1e9;
 const WARM_UP_US = 1.5e6;
 
-/**
- * Integer work without an exit, as compilers make it: a sieve's inner loops, hashing with multiplications and rotates,
- * sums over memory, a recursive call.
- */
-function integerGuest() {
-  const a = new Assembler(64);
-  a.label("again");
-  a.mov(rdi, BUFFER).mov(ecx, 4096).mov(rax, 0x9e3779b97f4a7c15n);
-  a.label("hash").imul(rax, rax, 0x5bd1e995).rol(rax, 13).xor(rax, rcx);
-  a.mov(mem({ base: rdi, index: rcx, scale: 8 }), rax)
-    .dec(rcx)
-    .jne("hash");
-  a.mov(ecx, 4096).xor(r8, r8).xor(r9, r9);
-  a.label("sum")
-    .mov(rbx, mem({ base: rdi, index: rcx, scale: 8 }))
-    .add(r8, rbx)
-    .test(rbx, 1)
-    .je("even")
-    .inc(r9);
-  a.label("even").dec(rcx).jne("sum");
-  a.mov(ebx, 12).call("fibonacci").jmp("again");
-  // EAX = the EBX-th Fibonacci number.
-  a.label("fibonacci").cmp(ebx, 2).jae("recurse").mov(eax, ebx).ret();
-  a.label("recurse").push(rbx).dec(ebx).call("fibonacci").pop(rbx).push(rax).push(rbx).sub(ebx, 2).call("fibonacci");
-  a.pop(rbx).pop(rdx).add(rax, rdx).ret();
-  return a;
-}
-
-/** The same instruction over and over, and how many instructions a turn of its loop has. */
-function loopOf(prepare, instruction) {
-  const a = new Assembler(64);
-  prepare(a);
-  a.label("again");
-  instruction(a);
-  a.jmp("again");
-  return a;
-}
-
-const EXITS = {
-  CPUID: loopOf(
-    () => undefined,
-    (a) => a.xor(eax, eax).cpuid(),
-  ),
-  "port write": loopOf(
-    (a) => a.mov(dx, EMPTY_PORT),
-    (a) => a.out(dx, al),
-  ),
-  "port read": loopOf(
-    (a) => a.mov(dx, EMPTY_PORT),
-    (a) => a.in(al, dx),
-  ),
-  "MMIO write": loopOf(
-    (a) => a.mov(rbx, EMPTY_ADDRESS),
-    (a) => a.mov(dword(rbx), ecx),
-  ),
-  "MMIO read": loopOf(
-    (a) => a.mov(rbx, EMPTY_ADDRESS),
-    (a) => a.mov(edx, dword(rbx)),
-  ),
-};
-
 /** Nanoseconds of a call that does next to nothing: a measure of the machine and of what else it does just now. */
 async function emptyCalls() {
-  const { direct } = await loadCallSites();
+  const { direct } = await loadCallSites(OP_NAMES);
   const vcpu = { arch: 1 };
   const sample = () => {
     const start = process.hrtime.bigint();
     direct(vcpu, EMPTY_ROUNDS);
-    return Number(process.hrtime.bigint() - start) / (EMPTY_ROUNDS * CALLS_A_ROUND);
+    return Number(process.hrtime.bigint() - start) / (EMPTY_ROUNDS * callsARound(OP_NAMES));
   };
   for (let i = 0; i < 100; i++) sample();
   return sample;
@@ -140,8 +75,8 @@ export async function exitsBench() {
   const emptyCall = await emptyCalls();
   console.log("exits");
   console.log(`${"kind".padEnd(16)}${"exits/s".padStart(12)}${"us".padStart(8)}${"in empty calls".padStart(16)}`);
-  for (const [kind, guest] of Object.entries(EXITS)) {
-    const loop = kind === "CPUID" ? 3 : 2;
+  for (const [kind, guest] of Object.entries(EXIT_LOOPS)) {
+    const loop = instructionsAnExit(kind);
     const calls = [];
     const { perInstruction } = await runFor(guest, 2, EXIT_SLICE[kind] ?? EXIT_SLICE.other, () =>
       calls.push(emptyCall()),

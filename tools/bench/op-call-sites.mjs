@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { OP_NAMES } from "../../packages/kvm-core/dist/contract/index.js";
 
 /** Call sites in one function, about as many as a function of the core has. */
 const SITES_A_FUNCTION = 4;
@@ -15,11 +14,11 @@ const CALLS_A_TURN = 50;
  * the least of them do: it reads a field of the vCPU and makes its answer of that and its argument, a few cycles' work.
  * Each call's argument is the last one's answer, so that the sum tells whether all were made, in order.
  */
-export async function loadCallSites() {
+export async function loadCallSites(opNames) {
   const folder = mkdtempSync(join(tmpdir(), "op-call-"));
   try {
     const file = join(folder, "call-sites.mjs");
-    writeFileSync(file, callSites());
+    writeFileSync(file, callSites(opNames));
     return await import(pathToFileURL(file).href);
   } finally {
     rmSync(folder, { recursive: true });
@@ -27,10 +26,10 @@ export async function loadCallSites() {
 }
 
 /** Calls of one `round`. */
-export const CALLS_A_ROUND = OP_NAMES.length * CALLS_A_TURN;
+export const callsARound = (opNames) => opNames.length * CALLS_A_TURN;
 
-function callSites() {
-  const sites = OP_NAMES.map((op, i) => ({ op, fn: `op${i}`, i }));
+function callSites(opNames) {
+  const sites = opNames.map((op, i) => ({ op, fn: `op${i}`, i }));
   const groups = [];
   for (let at = 0; at < sites.length; at += SITES_A_FUNCTION) groups.push(sites.slice(at, at + SITES_A_FUNCTION));
   return `

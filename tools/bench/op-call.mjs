@@ -1,8 +1,8 @@
 // What an op call costs: one state of the call table, in this process. Prints one line of JSON.
-// usage: node tools/bench/op-call.mjs STATE
-import { OP_NAMES } from "../../packages/kvm-core/dist/contract/index.js";
-import { OpDispatch } from "../../packages/kvm-core/dist/dispatch/dispatch.js";
-import { asBackend, CALLS_A_ROUND, loadCallSites } from "./op-call-sites.mjs";
+// usage: node tools/bench/op-call.mjs STATE [ROOT]   (ROOT: the workspace whose packages are measured; this one by default)
+import { fileURLToPath } from "node:url";
+import { loadCallTable } from "./compare/side-packages.mjs";
+import { asBackend, callsARound, loadCallSites } from "./op-call-sites.mjs";
 
 const ROUNDS = 200;
 const WARM_UP = 20;
@@ -12,16 +12,17 @@ const vm = {};
 // Also what pmc_is_enabled takes: a counter, with its vCPU.
 const vcpu = { arch: 1, vm, vcpu: { vm } };
 const clock = { now: () => 0 };
-const { backend, direct, makeOps, table } = await loadCallSites();
+const root = process.argv[3] ?? fileURLToPath(new URL("../..", import.meta.url));
+const { createTable, opNames } = await loadCallTable(root);
+const { backend, direct, makeOps, table } = await loadCallSites(opNames);
+const callsOfSample = ROUNDS * callsARound(opNames);
 
 function newCore(functions) {
-  const dispatch = new OpDispatch(clock);
-  dispatch.bind("bench", asBackend(functions));
-  return { dispatch, ops: dispatch.coreCalls };
+  return createTable(clock, "bench", asBackend(functions));
 }
 
 /** An interceptor of every op. */
-const onAll = (name, handlers) => ({ name, ops: Object.fromEntries(OP_NAMES.map((op) => [op, handlers])) });
+const onAll = (name, handlers) => ({ name, ops: Object.fromEntries(opNames.map((op) => [op, handlers])) });
 const watch = onAll("watch", { observe: () => undefined });
 
 const core = newCore(backend);
@@ -55,7 +56,7 @@ for (let sample = 0; sample < WARM_UP + SAMPLES; sample++) {
   ]) {
     const start = process.hrtime.bigint();
     sum[name] = run();
-    const ns = Number(process.hrtime.bigint() - start) / (ROUNDS * CALLS_A_ROUND);
+    const ns = Number(process.hrtime.bigint() - start) / callsOfSample;
     if (sample >= WARM_UP) best[name] = Math.min(best[name], ns);
   }
 }

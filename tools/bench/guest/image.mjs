@@ -4,7 +4,7 @@ import { Assembler, dword, reg } from "@tapvisor/x86-isa";
 export const MEMORY_SIZE = 64 << 20;
 /** What a guest writes to its serial port after each turn of its kernel. */
 export const RIGHT = ".".charCodeAt(0);
-const WRONG = "!".charCodeAt(0);
+export const WRONG = "!".charCodeAt(0);
 
 const ADDRESS = 0x10_0000;
 const HEADER_BYTES = 32;
@@ -76,8 +76,12 @@ export function multibootImage(kernel) {
   return image;
 }
 
+/** The kernel's 64-bit guest: its bytes, and where in memory they begin. */
+export const longModeImage = (kernel) => ({ bytes: assemble(kernel, 64, ADDRESS).bytes, address: ADDRESS });
+
 /** The kernel's guest as our machine loads it. */
 export function guestImage(kernel, bits) {
   if (bits === 32) return loadMultiboot(multibootImage(kernel), { memorySize: MEMORY_SIZE });
-  return loadLongMode(assemble(kernel, 64, ADDRESS).bytes, { memorySize: MEMORY_SIZE, address: ADDRESS });
+  const { bytes, address } = longModeImage(kernel);
+  return loadLongMode(bytes, { memorySize: MEMORY_SIZE, address });
 }
