@@ -1,5 +1,4 @@
 import { vmxBackend } from "@tapvisor/arch-vmx";
-import { AddressBus } from "@tapvisor/devices";
 import { createMachine, defineMachine, type Machine } from "@tapvisor/sdk";
 import { createHost, SKYLAKE_SERVER } from "@tapvisor/x86-cpu";
 import { consolePort } from "./console-port.js";
@@ -22,7 +21,6 @@ export function customMachine(write: (bytes: Uint8Array) => void): Machine {
         const host = createHost({ profile: SKYLAKE_SERVER, ramBytes: MEMORY + HOST_OVERHEAD });
         return { host, retired: () => host.clock.instructions };
       },
-      bus: () => new AddressBus(),
       devices: () => [
         { bus: "port", base: PLACES.CONSOLE_PORT, device: consolePort({ sink: { write } }) },
         { bus: "memory", base: PLACES.SUM, device: sumDevice() },

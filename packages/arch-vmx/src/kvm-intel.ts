@@ -21,7 +21,9 @@ export interface EnabledFeatures {
 
 /** Pages that `hardware_setup` allocates and every VMCS points to; host physical addresses. */
 export interface SharedPages {
+  /** Every port of the lower half exits; the other lets the debug port through. */
   readonly ioBitmapA: number;
+  readonly debugPortBitmapA: number;
   readonly ioBitmapB: number;
   readonly msrBitmaps: MsrBitmaps;
 }

@@ -1,6 +1,6 @@
 import { svmBackend } from "@tapvisor/arch-svm-stub";
 import { vmxBackend } from "@tapvisor/arch-vmx";
-import { AddressBus, STOCK_BOARD } from "@tapvisor/devices";
+import { STOCK_BOARD } from "@tapvisor/devices";
 import type { ArchBackend, ByteSink, HostOptions, Interceptor, BoardModel } from "@tapvisor/kvm-core";
 import { createMachine as composeMachine, defineMachine, type Machine } from "@tapvisor/sdk";
 import { createHost, PROFILES, profileNamed, type ProcessorProfile } from "@tapvisor/x86-cpu";
@@ -70,7 +70,6 @@ export function createMachine(options: StockMachineOptions = {}): Machine {
       backends: STOCK_BACKENDS,
       ...(options.backend === undefined ? {} : { backend: options.backend }),
       interceptors: options.interceptors ?? [],
-      bus: () => new AddressBus(),
       devices: (offers) => board.devices(offers, console),
       firmware: (offers) => board.firmware(offers),
     }),

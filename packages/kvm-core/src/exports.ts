@@ -151,6 +151,7 @@ export function createExports(kvm: KvmState): KvmExports {
     writeGuest,
     clearGuestPage,
     readGuestVirt,
+    passThroughPort: (vm: VmState, port: number) => vm.buses.port.passThrough(port),
     slotOf: (vm: VmState, gfn: number) => vm.slots.find(gfn),
     setPrivateSlot,
 

@@ -7,7 +7,7 @@ import { createExports } from "./exports.js";
 import { checkExtension } from "./extensions.js";
 import { type GenericLayer, kvmExit } from "./init.js";
 import { msrIndexList } from "./msr/list.js";
-import { type CoreEvents, EFER_RESERVED, KvmState } from "./state/kvm-state.js";
+import { EFER_RESERVED, KvmState } from "./state/kvm-state.js";
 import { KvmVm } from "./vm.js";
 
 /**
@@ -23,7 +23,7 @@ export class Kvm extends KvmState {
 
   /** @param core the host, the call table and the hooks; `kvmInit` gives it a backend */
   constructor(readonly core: KvmCore) {
-    super(core.host, core.ops, coreEvents(core));
+    super(core.host, core.ops, core.hooks.events);
     this.#exports = createExports(this);
   }
 
@@ -75,7 +75,7 @@ export class Kvm extends KvmState {
       throw error;
     }
     this.#vms.add(vm);
-    this.hooks.vmCreated({ vm });
+    this.hooks.vmCreated.call({ vm });
     return vm;
   }
 
@@ -132,14 +132,4 @@ export class Kvm extends KvmState {
   checkExtension(capability: string): number {
     return checkExtension(this, capability);
   }
-}
-
-function coreEvents(core: KvmCore): CoreEvents {
-  const events = Object.entries(core.hooks.events).map(([name, hook]) => [
-    name,
-    (event: never) => {
-      if (hook.used) hook.call(event);
-    },
-  ]);
-  return Object.fromEntries(events) as CoreEvents;
 }

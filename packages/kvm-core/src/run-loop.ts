@@ -45,8 +45,10 @@ export function runVcpu(vcpu: VcpuState, options: RunOptions): VcpuExit {
 
 /** A plugin may exchange the exit. */
 function reportExit(vcpu: VcpuState, exit: VcpuExit): VcpuExit {
+  const hook = vcpu.kvm.hooks.exitToUser;
+  if (!hook.used) return exit;
   const event = { vm: vcpu.vm, vcpu, exit };
-  vcpu.kvm.hooks.exitToUser(event);
+  hook.call(event);
   return event.exit;
 }
 

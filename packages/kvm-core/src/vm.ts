@@ -87,7 +87,7 @@ export class KvmVm extends VmFields<KvmVcpu> implements Vm {
     }
     this.vcpus.push(vcpu);
     vcpu.postcreate();
-    this.kvm.hooks.vcpuCreated({ vm: this, vcpu });
+    this.kvm.hooks.vcpuCreated.call({ vm: this, vcpu });
     return vcpu;
   }
 
@@ -124,15 +124,6 @@ export class KvmVm extends VmFields<KvmVcpu> implements Vm {
       throw new KvmError("EINVAL", syscall, `gsi is ${gsi}: 0 to ${this.ioapic.pins - 1}`);
     }
     setLine(this, gsi, level);
-  }
-
-  /** A byte to a port of the interrupt controllers or the timer; false where the port is of neither. */
-  writePort(port: number, data: Uint8Array): boolean {
-    return this.pic?.portWrite(port, data) === true || this.pit?.portWrite(port, data) === true;
-  }
-
-  readPort(port: number, into: Uint8Array): boolean {
-    return this.pic?.portRead(port, into) === true || this.pit?.portRead(port, into) === true;
   }
 
   /**
@@ -179,12 +170,12 @@ export class KvmVm extends VmFields<KvmVcpu> implements Vm {
   destroy(): void {
     if (this.destroyed) return;
     const { kvm } = this;
-    kvm.hooks.vmDestroyed({ vm: this });
+    kvm.hooks.vmDestroyed.call({ vm: this });
     this.pit?.reset();
     freePrivateSlots(this);
     kvm.ops.vm_destroy?.(this);
     for (const vcpu of this.vcpus) {
-      kvm.hooks.vcpuDestroyed({ vm: this, vcpu });
+      kvm.hooks.vcpuDestroyed.call({ vm: this, vcpu });
       vcpu.destroy();
     }
     this.destroyed = true;

@@ -5,16 +5,15 @@ import {
   hasApicv, hasEpt, hasEpt2MPage, hasEpt4Levels, hasEptAccessedDirty, hasEptExecuteOnly, hasFlexpriority, hasMpx,
   hasPauseLoopExiting, hasPml, hasPreemptionTimer, hasTprShadow, hasUnrestrictedGuest, hasVpid, hasXsaves,
 } from "../vmcs/capabilities.js"; // prettier-ignore
+import { DEBUG_PORT } from "../vmcs/setup.js";
 import { setupVmcsConfig, type VmcsConfig } from "../vmcs/config.js";
 import { SHARED_MSRS, VMX_MSR_ROWS } from "../msrs/rows.js";
 import { MsrBitmaps } from "../vmcs/msr-bitmap.js";
 import { hasNx } from "../vmcs/msr-switch.js";
 
 const PAGE = 4096;
-/** Two I/O bitmaps and four MSR bitmaps. */
-const BITMAP_PAGES = 6;
-/** Port of the POST code: writes to it are used as a delay, and need no exit. */
-const DEBUG_PORT = 0x80;
+/** Three I/O bitmaps and four MSR bitmaps. */
+const BITMAP_PAGES = 7;
 
 /** Entries of MMIO: the EPT misconfiguration write-and-execute without read, and two ignored bits to know them by. */
 const MMIO_SPTE = (3n << 62n) | BigInt(EPT.WRITE | EPT.EXECUTE);
@@ -92,13 +91,20 @@ export function hardwareSetup(intel: KvmIntel, table: KvmX86Ops): void {
 function allocateSharedPages(intel: KvmIntel, config: VmcsConfig): void {
   const { memory, processors } = intel.host;
   const pages = allocateAllOrNone(memory, BITMAP_PAGES + processors.length);
-  const [ioBitmapA = 0, ioBitmapB = 0, legacy = 0, longMode = 0, legacyX2apic = 0, longModeX2apic = 0] = pages;
-  memory.view(ioBitmapA, PAGE).fill(0xff);
-  memory.view(ioBitmapB, PAGE).fill(0xff);
-  const byte = ioBitmapA + (DEBUG_PORT >> 3);
+  const [
+    ioBitmapA = 0,
+    debugPortBitmapA = 0,
+    ioBitmapB = 0,
+    legacy = 0,
+    longMode = 0,
+    legacyX2apic = 0,
+    longModeX2apic = 0,
+  ] = pages;
+  for (const page of [ioBitmapA, debugPortBitmapA, ioBitmapB]) memory.view(page, PAGE).fill(0xff);
+  const byte = debugPortBitmapA + (DEBUG_PORT >> 3);
   memory.writeU8(byte, memory.readU8(byte) & ~(1 << (DEBUG_PORT & 7)));
   const msrBitmaps = new MsrBitmaps(memory, [legacy, longMode, legacyX2apic, longModeX2apic], VMX_MSR_ROWS);
-  intel.setUp(config, { ioBitmapA, ioBitmapB, msrBitmaps });
+  intel.setUp(config, { ioBitmapA, debugPortBitmapA, ioBitmapB, msrBitmaps });
   pages.slice(BITMAP_PAGES).forEach((region, i) => {
     memory.writeU32(region, config.revisionId);
     intel.cpu(i).vmxonRegion = region;
@@ -118,9 +124,10 @@ function allocateAllOrNone(memory: PhysicalMemory, count: number): number[] {
 
 export function hardwareUnsetup(intel: KvmIntel): void {
   const { memory } = intel.host;
-  const { ioBitmapA, ioBitmapB, msrBitmaps } = intel.pages;
+  const { ioBitmapA, debugPortBitmapA, ioBitmapB, msrBitmaps } = intel.pages;
   const bitmaps = [msrBitmaps.legacy, msrBitmaps.longMode, msrBitmaps.legacyX2apic, msrBitmaps.longModeX2apic];
-  for (const page of [ioBitmapA, ioBitmapB, ...bitmaps.map((bitmap) => bitmap.address)]) memory.freePages(page, 1);
+  for (const page of [ioBitmapA, debugPortBitmapA, ioBitmapB, ...bitmaps.map((bitmap) => bitmap.address)])
+    memory.freePages(page, 1);
   for (const cpu of intel.perCpu) {
     if (cpu.vmxonRegion !== -1) memory.freePages(cpu.vmxonRegion, 1);
     cpu.vmxonRegion = -1;

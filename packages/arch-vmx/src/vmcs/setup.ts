@@ -10,6 +10,9 @@ import { setConstantHostState } from "./host-switch.js";
 /** Bits of CR4 that a guest may change without an exit. */
 export const CR4_GUEST_OWNED_BITS = CR4.PVI | CR4.DE | CR4.PCE | CR4.OSFXSR | CR4.OSXMMEXCPT | CR4.TSD;
 
+/** Port of the POST code: writes to it are used as a delay, and need no exit where no device is. */
+export const DEBUG_PORT = 0x80;
+
 /** No VMCS is linked (SDM vol. 3, "Guest Non-Register State"). */
 const NO_LINK = 0xffffffffffffffffn;
 /** The ratio 1 of the TSC multiplier: 48 fraction bits. */
@@ -21,7 +24,8 @@ export function setupVcpu(vcpu: Vcpu): void {
   const { vmcs, intel } = vmx;
   const { config, features, pages } = intel;
 
-  vmcs.writeNumber(VMCS.IO_BITMAP_A, pages.ioBitmapA);
+  const passesDebugPort = vmx.kvm.passThroughPort(vcpu.vm, DEBUG_PORT);
+  vmcs.writeNumber(VMCS.IO_BITMAP_A, passesDebugPort ? pages.debugPortBitmapA : pages.ioBitmapA);
   vmcs.writeNumber(VMCS.IO_BITMAP_B, pages.ioBitmapB);
   if (hasMsrBitmap(config)) vmcs.writeNumber(VMCS.MSR_BITMAP, pages.msrBitmaps.legacy.address);
   vmcs.write(VMCS.VMCS_LINK_POINTER, NO_LINK);

@@ -149,6 +149,7 @@ export class FakeKvm {
       lapicInKernel: () => this.lapicInKernel,
       lapicHvTimerInUse: () => this.hvTimerInUse,
       hasNoncoherentDma: () => false,
+      passThroughPort: () => true,
       handleMmioPageFault: () => "emulate",
       mmuPageFault: (_vcpu, address, code) => {
         this.calls.push(`mmuPageFault 0x${address.toString(16)} ${code}`);

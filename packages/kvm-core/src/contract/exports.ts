@@ -162,6 +162,11 @@ export interface KvmExports {
   writeGuest(vm: Vm, address: number, data: Uint8Array): boolean;
   clearGuestPage(vm: Vm, gfn: number): boolean;
   readGuestVirt(vcpu: Vcpu, linear: bigint, into: Uint8Array): boolean;
+  /**
+   * May guests of the VM access a port without an exit? Asked as a vCPU is made: false where a device is there, and from
+   * the first true on none can be put there.
+   */
+  passThroughPort(vm: Vm, port: number): boolean;
   slotOf(vm: Vm, gfn: number): MemorySlot | undefined;
   /** x86_set_memory_region: a private slot with pages of the host's. Returns its first page, or throws. */
   setPrivateSlot(vm: Vm, id: number, guestPhysAddr: number, bytes: number): number;

@@ -70,7 +70,8 @@ export const LIFECYCLE_HOOKS: { readonly [N in LifecycleName]: LifecycleDescript
   exitToUser: { scope: "vcpu", summary: "run() is about to return: the exit can be exchanged." },
   deviceAccess: {
     scope: "vcpu",
-    summary: "A device was read, or is about to be written: the bytes can be changed, the write dropped.",
+    summary:
+      "A guest's access leaves it: a device was read, or is about to be written, in the kernel (the local APIC's page included) or by user space; the bytes can be changed, the write dropped.",
   },
   timerFired: { scope: "core", summary: "A timer of the host is due." },
 });

@@ -1,3 +1,4 @@
+import type { BusSpace, IoBus } from "./device.js";
 import type { VcpuExit } from "./exits.js";
 import type { MpState, Segment, DescriptorTable, VcpuArch, CpuidEntry } from "./state.js";
 
@@ -30,6 +31,8 @@ export interface Vm {
   /** Running number of the VM in its core, from 0. */
   readonly id: number;
   readonly vcpus: readonly Vcpu[];
+  /** Where its guests find devices: those that the core has created, and those that are attached. */
+  readonly buses: { readonly [S in BusSpace]: IoBus };
   /** What the backend keeps for the VM (struct kvm_vmx); only the backend knows its type. */
   backendState: object | undefined;
   /** Guest physical address that KVM_SET_IDENTITY_MAP_ADDR chose. */
@@ -39,9 +42,6 @@ export interface Vm {
   createVcpu(id: number): Vcpu;
   createIrqchip(): void;
   createPit2(): void;
-  /** Access a byte of the interrupt controllers or the timer, as a guest does; false where the port is of neither. */
-  readPort(port: number, into: Uint8Array): boolean;
-  writePort(port: number, data: Uint8Array): boolean;
   irqLine(gsi: number, level: boolean): void;
   /** Controllers and vCPUs as power-on leaves them. */
   reset(): void;

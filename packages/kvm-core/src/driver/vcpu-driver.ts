@@ -1,15 +1,12 @@
-import type { DeviceEnvironment, DeviceStop, IoBus, Vcpu, VcpuExit, Vm } from "../contract/index.js";
+import type { DeviceEnvironment, DeviceStop, Vcpu, VcpuExit, Vm } from "../contract/index.js";
 import type { KvmCore } from "../core.js";
 import { eventLoopTurn } from "./event-loop.js";
-import { IoExits } from "./io-exits.js";
+import { accessMemory, accessPort } from "./device-exits.js";
 import type { DriverStop } from "./stop.js";
 
 export interface DriverParts {
   readonly core: KvmCore;
   readonly vm: Vm;
-  /** Devices on ports, and on guest physical addresses. */
-  readonly ports: IoBus;
-  readonly memory: IoBus;
   /** Guest instructions that all processors of the host have retired so far. */
   readonly retired: () => number;
   /** What is done to the parts when the machine sleeps and wakes; without it, it turns off instead. */
@@ -65,11 +62,8 @@ type Progress = "runnable" | "idle" | DriverStop;
 export class VcpuDriver {
   readonly core: KvmCore;
   readonly vm: Vm;
-  readonly ports: IoBus;
-  readonly memory: IoBus;
   /** What the devices get. */
   readonly environment: DeviceEnvironment;
-  readonly #io: IoExits;
   readonly #retired: () => number;
   readonly #inputs: InputRecord[] = [];
   #receivers: ((bytes: readonly number[]) => void)[] = [];
@@ -79,14 +73,11 @@ export class VcpuDriver {
   #woken = false;
   #running = false;
 
-  constructor({ core, vm, ports, memory, retired, sleep }: DriverParts) {
+  constructor({ core, vm, retired, sleep }: DriverParts) {
     this.core = core;
     this.vm = vm;
-    this.ports = ports;
-    this.memory = memory;
     this.#retired = retired;
     this.#sleep = sleep;
-    this.#io = new IoExits(core, vm, ports, memory);
     this.environment = {
       clock: core.host.clock,
       timers: core.host.timers,
@@ -182,10 +173,10 @@ export class VcpuDriver {
   #handleExit(vcpu: Vcpu, exit: VcpuExit): Progress | "continue" {
     switch (exit.reason) {
       case "io":
-        this.#io.port(vcpu, exit.io);
+        accessPort(this.vm, exit.io);
         return this.#requestedStop();
       case "mmio":
-        this.#io.mmio(vcpu, exit.mmio);
+        accessMemory(this.vm, exit.mmio);
         return this.#requestedStop();
       case "budget":
       case "intr":

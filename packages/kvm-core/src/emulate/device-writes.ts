@@ -1,6 +1,6 @@
+import { writeDevice, writeExit } from "../buses/access.js";
 import { writeGuest } from "../memory/guest.js";
 import type { VcpuState } from "../state/vcpu-state.js";
-import { kernelMmioWrite, kernelPortWrite } from "./device.js";
 import type { DelayedWrite } from "./state.js";
 
 /**
@@ -10,20 +10,14 @@ import type { DelayedWrite } from "./state.js";
  * @returns what `after` answers; false where user space has to do something first
  */
 export function flushWrites(vcpu: VcpuState, writes: readonly DelayedWrite[], after: () => boolean): boolean {
-  for (let i = 0; i < writes.length; i++) {
-    const { kind, address, data } = writes[i];
-    if (kind === "memory") {
+  for (const [i, write] of writes.entries()) {
+    const { space, address, data } = write;
+    if (space === "ram") {
       writeGuest(vcpu.vm, address, data);
       continue;
     }
-    const claimed = kind === "port" ? kernelPortWrite(vcpu, address, data) : kernelMmioWrite(vcpu, address, data);
-    if (claimed) continue;
-    if (kind === "mmio") {
-      vcpu.exit = { reason: "mmio", mmio: { address, isWrite: true, length: data.length, data } };
-    } else {
-      const size = data.length === 1 || data.length === 2 ? data.length : 4;
-      vcpu.exit = { reason: "io", io: { direction: "out", size, port: address, count: 1, data } };
-    }
+    if (writeDevice(vcpu, space, address, data)) continue;
+    vcpu.exit = writeExit(space, address, data);
     const rest = writes.slice(i + 1);
     vcpu.completeUserspaceIo = () => flushWrites(vcpu, rest, after);
     return false;

@@ -2,6 +2,7 @@ import {
   type DecodedInstruction, GuestException, INTR_TYPE, Mnemonic, RFLAGS, VECTOR, deliverEvent, evaluate,
   instructionPointerBits, slot,
 } from "@tapvisor/x86-isa"; // prettier-ignore
+import { readAnswered, readExit } from "../buses/access.js";
 import { type EmulateOptions, type EmulationResult, PAGE_SIZE } from "../contract/index.js";
 import { queueException, queueGuestException } from "../events/exceptions.js";
 import { readGuest, writeGuest } from "../memory/guest.js";
@@ -167,15 +168,11 @@ function execute(vcpu: VcpuState, emulation: EmulationState): EmulationResult {
 /** The read needs user space: exit, and start the instruction over with its answer. */
 function askForRead(vcpu: VcpuState, emulation: EmulationState, { space, address, size }: DeviceReadNeeded): void {
   const data = new Uint8Array(size);
-  if (space === "memory") {
-    vcpu.exit = { reason: "mmio", mmio: { address, isWrite: false, length: size, data } };
-  } else {
-    const bytes = size === 1 || size === 2 ? size : 4;
-    vcpu.exit = { reason: "io", io: { direction: "in", size: bytes, port: address, count: 1, data } };
-  }
+  vcpu.exit = readExit(space, address, data);
   const answer: CompletedRead = { space, address, data };
   const emulator = emulatorOf(vcpu);
   vcpu.completeUserspaceIo = () => {
+    readAnswered(vcpu, space, address, data);
     loadState(emulator);
     loadNeeded(emulator, emulation.decoded);
     return execute(vcpu, { ...emulation, reads: [...emulation.reads, answer] }) === "done";

@@ -1,11 +1,11 @@
 import {
   type AccessSize, type CpuState, EFER, GuestException, type MemoryAccess, VECTOR, cpl, isCanonical,
 } from "@tapvisor/x86-isa"; // prettier-ignore
-import { PAGE_SIZE } from "../contract/index.js";
+import { readDevice } from "../buses/access.js";
+import { type BusSpace, PAGE_SIZE } from "../contract/index.js";
 import { gfnOf } from "../memory/slots.js";
 import { type GuestAccess, translateOrFault } from "../mmu/walk.js";
 import type { VcpuState } from "../state/vcpu-state.js";
-import { kernelMmioRead, kernelPortRead } from "./device.js";
 import { type CompletedRead, type DelayedWrite, DeviceReadNeeded } from "./state.js";
 
 /** Longest access that a device sees at once. */
@@ -108,7 +108,7 @@ export class EmulatorMemory {
   /** What the instruction itself has written, and nobody has seen yet, comes before what is in memory. */
   #addOwnWrites(address: number, into: Uint8Array): void {
     for (const write of this.writes) {
-      if (write.kind !== "memory") continue;
+      if (write.space !== "ram") continue;
       const first = Math.max(address, write.address);
       const end = Math.min(address + into.length, write.address + write.data.length);
       for (let at = first; at < end; at++) into[at - address] = write.data[at - write.address];
@@ -132,12 +132,12 @@ export class EmulatorMemory {
   #storePart(address: number, data: Uint8Array): void {
     const slot = this.vcpu.vm.slots.find(gfnOf(address));
     if (slot !== undefined && !slot.readonly) {
-      this.writes.push({ kind: "memory", address, data });
+      this.writes.push({ space: "ram", address, data });
     } else if (data.length <= DEVICE_BYTES) {
-      this.writes.push({ kind: "mmio", address, data });
+      this.writes.push({ space: "memory", address, data });
     } else {
       for (let done = 0; done < data.length; done += DEVICE_BYTES) {
-        this.writes.push({ kind: "mmio", address: address + done, data: data.slice(done, done + DEVICE_BYTES) });
+        this.writes.push({ space: "memory", address: address + done, data: data.slice(done, done + DEVICE_BYTES) });
       }
     }
   }
@@ -154,26 +154,24 @@ export class EmulatorMemory {
   #loadDevice(address: number, size: number): bigint {
     const data = new Uint8Array(size);
     if (size <= DEVICE_BYTES) {
-      this.readDevice("memory", address, data);
+      this.#readDevice("memory", address, data);
       return valueOf(data);
     }
     for (let done = 0; done < size; done += DEVICE_BYTES) {
-      this.readDevice("memory", address + done, data.subarray(done, done + DEVICE_BYTES));
+      this.#readDevice("memory", address + done, data.subarray(done, done + DEVICE_BYTES));
     }
     return valueOf(data);
   }
 
   /** One device read: answered before, by a device in the kernel, or still to be answered. */
-  readDevice(space: "port" | "memory", address: number, into: Uint8Array): void {
+  #readDevice(space: BusSpace, address: number, into: Uint8Array): void {
     const known = this.reads.at(this.#nextRead);
     if (known !== undefined) {
       this.#nextRead += 1;
       into.set(known.data.subarray(0, into.length));
       return;
     }
-    const answered =
-      space === "port" ? kernelPortRead(this.vcpu, address, into) : kernelMmioRead(this.vcpu, address, into);
-    if (!answered) {
+    if (!readDevice(this.vcpu, space, address, into)) {
       const needed = this.#readNeeded;
       needed.space = space;
       needed.address = address;
@@ -187,11 +185,11 @@ export class EmulatorMemory {
 
   readPort(port: number, size: 1 | 2 | 4): number {
     const bytes = new Uint8Array(size);
-    this.readDevice("port", port, bytes);
+    this.#readDevice("port", port, bytes);
     return Number(valueOf(bytes));
   }
 
   writePort(port: number, size: 1 | 2 | 4, value: number): void {
-    this.writes.push({ kind: "port", address: port, data: bytesOf(BigInt(value >>> 0), size) });
+    this.writes.push({ space: "port", address: port, data: bytesOf(BigInt(value >>> 0), size) });
   }
 }

@@ -1,7 +1,7 @@
+import { readAnswered, readDevice, readExit, writeDevice, writeExit } from "../buses/access.js";
 import { REG } from "../contract/index.js";
 import { registerReadU32, registerWriteU32 } from "../registers/cache.js";
 import type { VcpuState } from "../state/vcpu-state.js";
-import { kernelPortRead, kernelPortWrite } from "./device.js";
 
 function accumulatorBytes(vcpu: VcpuState, size: number): Uint8Array {
   const eax = registerReadU32(vcpu, REG.RAX);
@@ -32,18 +32,19 @@ function loadAccumulator(vcpu: VcpuState, data: Uint8Array): void {
 export function fastPio(vcpu: VcpuState, direction: "in" | "out", size: 1 | 2 | 4, port: number): boolean {
   if (direction === "out") {
     const data = accumulatorBytes(vcpu, size);
-    if (kernelPortWrite(vcpu, port, data)) return true;
-    vcpu.exit = { reason: "io", io: { direction, size, port, count: 1, data } };
+    if (writeDevice(vcpu, "port", port, data)) return true;
+    vcpu.exit = writeExit("port", port, data);
     vcpu.completeUserspaceIo = () => true;
     return false;
   }
   const data = new Uint8Array(size);
-  if (kernelPortRead(vcpu, port, data)) {
+  if (readDevice(vcpu, "port", port, data)) {
     loadAccumulator(vcpu, data);
     return true;
   }
-  vcpu.exit = { reason: "io", io: { direction, size, port, count: 1, data } };
+  vcpu.exit = readExit("port", port, data);
   vcpu.completeUserspaceIo = () => {
+    readAnswered(vcpu, "port", port, data);
     loadAccumulator(vcpu, data);
     return true;
   };

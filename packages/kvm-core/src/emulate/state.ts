@@ -1,8 +1,9 @@
+import type { BusSpace } from "../contract/index.js";
 import type { Decoded } from "./decoded.js";
 
 /** A read of a device that is done: what it answered is kept until the instruction completes. */
 export interface CompletedRead {
-  readonly space: "port" | "memory";
+  readonly space: BusSpace;
   readonly address: number;
   readonly data: Uint8Array;
 }
@@ -15,18 +16,19 @@ export interface EmulationState {
   readonly forced: boolean;
 }
 
-/** Something that the instruction writes, in order, once all of its reads are done. */
-export type DelayedWrite =
-  | { readonly kind: "memory"; readonly address: number; readonly data: Uint8Array }
-  | { readonly kind: "mmio"; readonly address: number; readonly data: Uint8Array }
-  | { readonly kind: "port"; readonly address: number; readonly data: Uint8Array };
+/** Something that the instruction writes, in order, once all of its reads are done: to memory that a slot backs, or a device. */
+export interface DelayedWrite {
+  readonly space: "ram" | BusSpace;
+  readonly address: number;
+  readonly data: Uint8Array;
+}
 
 /**
- * Thrown out of the evaluator: a read needs an answer of user space first. Each machine has one, made beforehand,
+ * Thrown out of the evaluator: a read needs an answer of user space first. Each emulator has one, made beforehand,
  * because an error that is made takes its time to capture the stack.
  */
 export class DeviceReadNeeded extends Error {
-  space: "port" | "memory" = "memory";
+  space: BusSpace = "memory";
   address = 0;
   size = 0;
 

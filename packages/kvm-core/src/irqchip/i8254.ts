@@ -1,4 +1,5 @@
-import type { TimerHandle } from "../contract/index.js";
+import { byteRegisters } from "../buses/byte-registers.js";
+import type { BusDevice, TimerHandle } from "../contract/index.js";
 import { I8254Channel, type I8254ChannelState } from "./i8254-channel.js";
 
 const COUNTER_0 = 0x40;
@@ -131,31 +132,44 @@ export class I8254 {
     if (this.#pending > 0) this.#inject();
   }
 
-  /** A read of a byte; false where no register is. */
-  portRead(port: number, into: Uint8Array): boolean {
-    if (into.length !== 1) return false;
-    if (port === SPEAKER) {
-      into[0] = this.#readSpeaker();
-      return true;
-    }
-    if (port < COUNTER_0 || port > CONTROL) return false;
-    // The control word cannot be read.
-    into[0] = port === CONTROL ? 0 : this.#channels[port - COUNTER_0].read();
-    return true;
+  /** Its registers, and the speaker's port, as devices on the port bus, with their places. */
+  devices(): readonly (readonly [port: number, device: BusDevice])[] {
+    return [
+      [
+        COUNTER_0,
+        byteRegisters(
+          "8254",
+          CONTROL - COUNTER_0 + 1,
+          (at) => this.#read(at),
+          (at, value) => this.#write(at, value),
+        ),
+      ],
+      [
+        SPEAKER,
+        byteRegisters(
+          "speaker",
+          1,
+          () => this.#readSpeaker(),
+          (_at, value) => this.#writeSpeaker(value),
+        ),
+      ],
+    ];
   }
 
-  portWrite(port: number, data: Uint8Array): boolean {
-    if (data.length !== 1) return false;
-    const [value] = data;
-    if (port === SPEAKER) {
-      this.#speakerData = (value & SPEAKER_DATA) !== 0;
-      this.#channels[2].gate = (value & SPEAKER_GATE) !== 0;
-      return true;
-    }
-    if (port < COUNTER_0 || port > CONTROL) return false;
-    if (port === CONTROL) this.#control(value);
-    else this.#channels[port - COUNTER_0].write(value);
-    return true;
+  /** The control word cannot be read. */
+  #read(at: number): number {
+    return this.#channels[at]?.read() ?? 0;
+  }
+
+  #write(at: number, value: number): void {
+    const channel = this.#channels[at];
+    if (channel === undefined) this.#control(value);
+    else channel.write(value);
+  }
+
+  #writeSpeaker(value: number): void {
+    this.#speakerData = (value & SPEAKER_DATA) !== 0;
+    this.#channels[2].gate = (value & SPEAKER_GATE) !== 0;
   }
 
   #control(value: number): void {

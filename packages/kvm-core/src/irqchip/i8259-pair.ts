@@ -1,3 +1,5 @@
+import { byteRegisters } from "../buses/byte-registers.js";
+import type { BusDevice } from "../contract/index.js";
 import { CASCADE, I8259, type I8259State } from "./i8259.js";
 
 const MASTER_PORT = 0x20;
@@ -92,40 +94,41 @@ export class I8259Pair {
     return this.#slave.irqBase + input;
   }
 
-  #chipAt(port: number): I8259 | undefined {
-    switch (port & ~1) {
-      case MASTER_PORT:
-        return this.#master;
-      case SLAVE_PORT:
-        return this.#slave;
-      default:
-        return undefined;
-    }
+  /** Its registers, as devices on the port bus, with their places. */
+  devices(): readonly (readonly [port: number, device: BusDevice])[] {
+    return [
+      [MASTER_PORT, this.#registers("8259A master", this.#master)],
+      [SLAVE_PORT, this.#registers("8259A slave", this.#slave)],
+      [
+        ELCR_PORT,
+        byteRegisters(
+          "ELCR",
+          2,
+          (chip) => this.#chip(chip).elcr,
+          (chip, value) => (this.#chip(chip).elcr = value),
+        ),
+      ],
+    ];
   }
 
-  /** A read of a byte; false where no register of the two is. */
-  portRead(port: number, into: Uint8Array): boolean {
-    const chip = this.#chipAt(port);
-    if (into.length !== 1) return false;
-    if (chip !== undefined) {
-      into[0] = chip.read((port & 1) === 1);
-      this.#update();
-    } else if (port === ELCR_PORT) into[0] = this.#master.elcr;
-    else if (port === ELCR_PORT + 1) into[0] = this.#slave.elcr;
-    else return false;
-    return true;
+  #chip(index: number): I8259 {
+    return index === 0 ? this.#master : this.#slave;
   }
 
-  portWrite(port: number, data: Uint8Array): boolean {
-    const chip = this.#chipAt(port);
-    if (data.length !== 1) return false;
-    if (chip !== undefined) {
-      if ((port & 1) === 1) chip.writeData(data[0]);
-      else chip.writeCommand(data[0]);
-      this.#update();
-    } else if (port === ELCR_PORT) this.#master.elcr = data[0];
-    else if (port === ELCR_PORT + 1) this.#slave.elcr = data[0];
-    else return false;
-    return true;
+  #registers(name: string, chip: I8259): BusDevice {
+    return byteRegisters(
+      name,
+      2,
+      (offset) => {
+        const value = chip.read(offset === 1);
+        this.#update();
+        return value;
+      },
+      (offset, value) => {
+        if (offset === 1) chip.writeData(value);
+        else chip.writeCommand(value);
+        this.#update();
+      },
+    );
   }
 }

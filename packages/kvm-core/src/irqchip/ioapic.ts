@@ -1,3 +1,4 @@
+import type { BusDevice } from "../contract/index.js";
 import type { ApicMessage } from "./apic-message.js";
 
 /** Offsets of the registers in its page (82093AA data sheet, "I/O APIC Register Description"). */
@@ -49,7 +50,9 @@ export interface IoapicParts {
 }
 
 /** The I/O APIC that KVM has in the kernel (ioapic.c). */
-export class Ioapic {
+export class Ioapic implements BusDevice {
+  readonly name = "I/O APIC";
+  readonly size = PAGE_BYTES;
   readonly pins = PINS;
   readonly #redirection = new Uint32Array(2 * PINS);
   #select = 0;
@@ -67,10 +70,6 @@ export class Ioapic {
       this.#redirection[2 * pin] = REDIRECTION.MASKED;
       this.#redirection[2 * pin + 1] = 0;
     }
-  }
-
-  claims(address: number): boolean {
-    return address >= IOAPIC_DEFAULT_BASE && address < IOAPIC_DEFAULT_BASE + PAGE_BYTES;
   }
 
   getState(): IoapicState {
@@ -138,7 +137,7 @@ export class Ioapic {
     }
   }
 
-  #read(): number {
+  #readWindow(): number {
     switch (this.#select) {
       case REGISTER_ID:
       case REGISTER_ARBITRATION:
@@ -152,7 +151,7 @@ export class Ioapic {
     }
   }
 
-  #write(value: number): void {
+  #writeWindow(value: number): void {
     if (this.#select === REGISTER_ID) {
       this.#id = (value >>> 24) & 0xf;
       return;
@@ -174,22 +173,21 @@ export class Ioapic {
   }
 
   /** Registers are read by 1, 2 or 4 bytes, at a multiple of 16. */
-  mmioRead(address: number, into: Uint8Array): void {
+  read(offset: number, into: Uint8Array): void {
     into.fill(0);
-    const offset = address - IOAPIC_DEFAULT_BASE;
-    const value = (offset & 0xf0) === IOREGSEL ? this.#select : (offset & 0xf0) === IOWIN ? this.#read() : 0;
+    const value = (offset & 0xf0) === IOREGSEL ? this.#select : (offset & 0xf0) === IOWIN ? this.#readWindow() : 0;
     for (let i = 0; i < Math.min(into.length, 4); i++) into[i] = (value >>> (8 * i)) & 0xff;
   }
 
-  mmioWrite(address: number, data: Uint8Array): void {
+  write(offset: number, data: Uint8Array): void {
     let value = 0;
     for (let i = Math.min(data.length, 4) - 1; i >= 0; i--) value = ((value << 8) | data[i]) >>> 0;
-    switch ((address - IOAPIC_DEFAULT_BASE) & 0xf0) {
+    switch (offset & 0xf0) {
       case IOREGSEL:
         this.#select = value & 0xff;
         return;
       case IOWIN:
-        this.#write(value);
+        this.#writeWindow(value);
         return;
       case EOI:
         this.endOfInterrupt(value & 0xff, true);

@@ -43,7 +43,7 @@ function setRegion(vm: VmState, region: UserMemoryRegion, idLimit: number): void
   if (change === "delete" || change === "move") zapAll(vm);
   forgetMmio(vm);
   if (after && change !== "delete") applyFlags(vm, after, before);
-  vm.kvm.hooks.memorySlotChanged({ vm, change, slot: after, old: before });
+  vm.kvm.hooks.memorySlotChanged.call({ vm, change, slot: after, old: before });
 }
 
 /** kvm_mmu_slot_apply_flags. */

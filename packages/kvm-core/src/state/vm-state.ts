@@ -1,4 +1,4 @@
-import type { IoBus } from "../contract/index.js";
+import { AddressBus } from "../buses/address-bus.js";
 import type { I8254 } from "../irqchip/i8254.js";
 import type { I8259Pair } from "../irqchip/i8259-pair.js";
 import type { Ioapic } from "../irqchip/ioapic.js";
@@ -8,6 +8,10 @@ import type { KvmState } from "./kvm-state.js";
 
 /** Where the identity map lies unless KVM_SET_IDENTITY_MAP_ADDR moves it. */
 export const DEFAULT_IDENTITY_MAP = 0xfffbc000;
+
+const PORTS = 0x10000;
+/** Guest physical addresses have at most 52 bits. */
+const ADDRESSES = 2 ** 52;
 
 /** The second-stage page table of a VM, which serves all its vCPUs. */
 export interface TdpState {
@@ -34,9 +38,8 @@ export class VmFields<V> {
   pit: I8254 | undefined;
   identityMapAddr = DEFAULT_IDENTITY_MAP;
   destroyed = false;
-  /** Devices inside the kernel: they answer without an exit to user space. */
-  pioBus: IoBus | undefined;
-  mmioBus: IoBus | undefined;
+  /** Devices on ports, and on guest physical addresses. */
+  readonly buses = { port: new AddressBus(PORTS), memory: new AddressBus(ADDRESSES) };
   /** What the last writes to the vCPUs' TSCs were, to tell an attempt to synchronize them. */
   readonly tsc = { lastNanoseconds: 0n, lastWrite: 0n, lastKhz: 0, offset: 0n };
   noncoherentDma = false;

@@ -6,7 +6,7 @@ export function createHostTimer({ host, hooks }: KvmState, name: string, fire: (
   let deadline = 0;
   const handle = host.timers.create(name, () => {
     const event = { name, deadline, now: host.clock.now(), drop: false };
-    hooks.timerFired(event);
+    hooks.timerFired.call(event);
     if (!event.drop) fire();
   });
   return {

@@ -1,31 +1,23 @@
 import { describe, expect, it } from "vitest";
-import type { Device, Host, IoBus, Vcpu, VcpuExit, Vm } from "../../src/contract/index.js";
+import { AddressBus } from "../../src/buses/address-bus.js";
+import type { Host, Vcpu, VcpuExit, Vm } from "../../src/contract/index.js";
 import { KvmCore } from "../../src/core.js";
 import { VcpuDriver } from "../../src/driver/vcpu-driver.js";
 
 /** What a scripted vCPU does in one `run()`: retire instructions, then exit. */
 type Step = (maxCycles: number) => { retired: number; charge?: number; exit: VcpuExit };
 
-/** A bus with one device at 0x10 that answers reads with 0x5a and remembers writes. */
-function bus() {
+/** The buses of a VM, with one device at 0x10 that answers reads with 0x5a and remembers writes. */
+function buses() {
   const writes: string[] = [];
-  const device: Device<null> = {
+  const port = new AddressBus(0x10000);
+  port.attach(0x10, {
     name: "probe",
     size: 4,
     read: (_offset, data) => void data.fill(0x5a),
     write: (offset, data) => void writes.push(`${offset}:${[...data].join()}`),
-    saveState: () => null,
-    restoreState: () => {},
-    reset: () => {},
-  };
-  const claims = (address: number, length: number) => address >= 0x10 && address + length <= 0x14;
-  const ports: IoBus = {
-    attach: () => ({ dispose: () => {} }),
-    read: (address, data) => claims(address, data.length) && (device.read(address - 0x10, data), true),
-    write: (address, data) => claims(address, data.length) && (device.write(address - 0x10, data), true),
-    devices: () => [{ base: 0x10, device }],
-  };
-  return { ports, writes };
+  });
+  return { buses: { port, memory: new AddressBus(2 ** 52) }, writes };
 }
 
 function setUp(...scripts: Step[]) {
@@ -69,10 +61,10 @@ function setUp(...scripts: Step[]) {
       return exit;
     },
   }));
-  const { ports, writes } = bus();
-  const vm = { vcpus: vcpus as unknown as Vcpu[] } as unknown as Vm;
+  const { buses: ofVm, writes } = buses();
+  const vm = { vcpus: vcpus as unknown as Vcpu[], buses: ofVm } as unknown as Vm;
   const core = new KvmCore(host);
-  const machine = new VcpuDriver({ core, vm, ports, memory: ports, retired: () => retired });
+  const machine = new VcpuDriver({ core, vm, retired: () => retired });
   return { machine, core, writes, runs, timers, clock, state: { get retired() { return retired; } } }; // prettier-ignore
 }
 
@@ -172,28 +164,6 @@ describe("port and memory accesses", () => {
     await machine.run();
     expect([...data]).toEqual([0xff, 0xff, 0xff, 0xff]);
     expect([...mmio]).toEqual([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
-  });
-
-  it("pass the hook deviceAccess, which can change what is read and drop what is written", async () => {
-    const data = new Uint8Array(1);
-    const { machine, core, writes } = setUp(
-      play({ reason: "io", io: { direction: "in", size: 1, port: 0x10, count: 1, data } }, out(0x11, [9])),
-    );
-    const seen: unknown[] = [];
-    core.attach({
-      name: "liar",
-      hooks: {
-        deviceAccess: (event) => {
-          seen.push([event.device, event.isWrite, event.address, [...event.data]]);
-          if (event.isWrite) event.drop = true;
-          else event.data[0] = 0x77;
-        },
-      },
-    });
-    await machine.run();
-    expect(seen).toEqual([["probe", false, 0x10, [0x5a]], ["probe", true, 0x11, [9]]]); // prettier-ignore
-    expect(data[0]).toBe(0x77);
-    expect(writes).toEqual([]);
   });
 });
 

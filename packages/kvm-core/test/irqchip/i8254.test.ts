@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { AddressBus } from "../../src/buses/address-bus.js";
 import { I8254 } from "../../src/irqchip/i8254.js";
 
 const TICK = 1_000_000_000 / 1_193_182;
@@ -31,12 +32,14 @@ function setUp() {
     }
     now = end;
   };
+  const bus = new AddressBus(0x10000);
+  for (const [port, device] of pit.devices()) bus.attachKernel(port, device);
   const out = (port: number, ...values: number[]) => {
-    for (const value of values) expect(pit.portWrite(port, Uint8Array.of(value))).toBe(true);
+    for (const value of values) expect(bus.write(port, Uint8Array.of(value))).toBe(true);
   };
   const into = (port: number) => {
     const data = new Uint8Array(1);
-    expect(pit.portRead(port, data)).toBe(true);
+    expect(bus.read(port, data)).toBe(true);
     return data[0];
   };
   return { pit, out, into, advance, interrupts: () => interrupts, deadline: () => deadline };

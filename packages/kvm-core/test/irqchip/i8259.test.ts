@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { AddressBus } from "../../src/buses/address-bus.js";
 import { I8259Pair } from "../../src/irqchip/i8259-pair.js";
 
 function setUp() {
@@ -8,19 +9,21 @@ function setUp() {
     () => void raised++,
     (input) => void acknowledged.push(input),
   );
+  const bus = new AddressBus(0x10000);
+  for (const [port, device] of pic.devices()) bus.attachKernel(port, device);
   const out = (port: number, ...values: number[]) => {
-    for (const value of values) expect(pic.portWrite(port, Uint8Array.of(value))).toBe(true);
+    for (const value of values) expect(bus.write(port, Uint8Array.of(value))).toBe(true);
   };
   const into = (port: number) => {
     const data = new Uint8Array(1);
-    expect(pic.portRead(port, data)).toBe(true);
+    expect(bus.read(port, data)).toBe(true);
     return data[0];
   };
   out(0x20, 0x11);
   out(0xa0, 0x11);
   out(0x21, 0x20, 0x04, 0x01, 0x00);
   out(0xa1, 0x28, 0x02, 0x01, 0x00);
-  return { pic, out, into, acknowledged, raised: () => raised };
+  return { pic, bus, out, into, acknowledged, raised: () => raised };
 }
 
 const pulse = (pic: I8259Pair, input: number) => {
@@ -66,7 +69,7 @@ describe("the PICs", () => {
   });
 
   it("see an edge once, and a level for as long as it stands", () => {
-    const { pic, out } = setUp();
+    const { pic, out, into } = setUp();
     pic.setIrq(5, true);
     pic.acknowledge();
     out(0x20, 0x65);
@@ -78,9 +81,7 @@ describe("the PICs", () => {
     out(0x20, 0x65);
     expect([pic.output, pic.acknowledge()]).toEqual([true, 0x25]);
     // The timer, the keyboard and the cascade are edges whatever is written.
-    const data = new Uint8Array(1);
-    pic.portRead(0x4d0, data);
-    expect(data[0]).toBe(0xf8);
+    expect(into(0x4d0)).toBe(0xf8);
   });
 
   it("answer with the vector of input 7 where the request has gone", () => {
@@ -122,9 +123,9 @@ describe("the PICs", () => {
     expect([into(0x20), pic.output]).toEqual([0x83, false]);
   });
 
-  it("leave other ports and wider accesses alone, and keep their state apart", () => {
-    const { pic } = setUp();
-    expect([pic.portWrite(0x22, Uint8Array.of(0)), pic.portWrite(0x20, Uint8Array.of(0, 0))]).toEqual([false, false]);
+  it("leave other ports alone, and keep their state apart", () => {
+    const { pic, bus } = setUp();
+    expect([bus.write(0x22, Uint8Array.of(0)), bus.write(0x21, Uint8Array.of(0, 0))]).toEqual([false, false]);
     pulse(pic, 12);
     const other = new I8259Pair(
       () => {},

@@ -344,7 +344,7 @@ describe("the I/O APIC", () => {
     const write = (offset: number, value: number): void => {
       const bytes = new Uint8Array(4);
       new DataView(bytes.buffer).setUint32(0, value, true);
-      scripted.vm.ioapic?.mmioWrite(0xfec00000 + offset, bytes);
+      scripted.vm.buses.memory.write(0xfec00000 + offset, bytes);
     };
     write(0, 0x10 + 2 * 4);
     write(0x10, low);
@@ -365,7 +365,7 @@ describe("the I/O APIC", () => {
     masked.vm.irqLine(4, true);
     masked.vm.irqLine(4, false);
     expect(apicHasInterrupt(masked.lapic)).toBe(-1);
-    masked.vm.ioapic?.mmioWrite(0xfec00010, Uint8Array.of(0x55, 0, 0, 0));
+    masked.vm.buses.memory.write(0xfec00010, Uint8Array.of(0x55, 0, 0, 0));
     expect(apicHasInterrupt(masked.lapic)).toBe(-1);
   });
 

@@ -5,7 +5,7 @@ import {
 } from "@tapvisor/kvm-core"; // prettier-ignore
 import { installImage, type GuestImage } from "../loaders/image.js";
 import { BoardLines } from "./board-lines.js";
-import { createVm } from "./create-vm.js";
+import { createVcpus, createVm } from "./create-vm.js";
 import { Firmware } from "./firmware.js";
 import { checkMachine, type MachineDefinition } from "./define-machine.js";
 
@@ -60,8 +60,7 @@ export function createMachine(definition: MachineDefinition): Machine {
 function assemble(definition: MachineDefinition, kvm: Kvm, retired: () => number): Machine {
   const { memorySize, cpus = 1 } = definition;
   const vm = createVm(definition, kvm);
-  const [ports, memory] = [definition.bus(), definition.bus()];
-  const firmware = new Firmware(definition.firmware?.({ memorySize, cpus }) ?? NO_FIRMWARE, vm, ports);
+  const firmware = new Firmware(definition.firmware?.({ memorySize, cpus }) ?? NO_FIRMWARE, vm);
   const devices: PlacedDevice[] = [];
   const sleep = {
     // Devices are reset as the machine wakes: until then one of them has to wake it.
@@ -71,7 +70,7 @@ function assemble(definition: MachineDefinition, kvm: Kvm, retired: () => number
       firmware.wake(bootProcessor(vm));
     },
   };
-  const driver = new VcpuDriver({ core: kvm.core, vm, ports, memory, retired, ...(firmware.canWake ? { sleep } : {}) });
+  const driver = new VcpuDriver({ core: kvm.core, vm, retired, ...(firmware.canWake ? { sleep } : {}) });
   const lines = new BoardLines(vm);
   const receivers: InputReceiver[] = [];
   const placed = definition.devices?.({
@@ -86,9 +85,11 @@ function assemble(definition: MachineDefinition, kvm: Kvm, retired: () => number
     unmapPage: (guestPhysAddr) => vm.unmapPage(guestPhysAddr),
   });
   for (const part of placed ?? []) {
-    (part.bus === "port" ? ports : memory).attach(part.base, part.device);
+    vm.buses[part.bus].attach(part.base, part.device);
     devices.push(part);
   }
+  // After the devices: a port without one may be passed through to the first vCPU's guest.
+  createVcpus(definition, kvm, vm);
   return {
     kvm,
     vm,

@@ -7,7 +7,7 @@ const FOUR_GIB = 0x1_0000_0000;
 /** Three pages below the BIOS, and above the identity map of 0xfffbc000: where QEMU has them. */
 const REAL_MODE_TSS = 0xfffbd000;
 
-/** The VM of a machine, with its memory, interrupt controllers, timer and vCPUs. */
+/** The VM of a machine, with its memory, interrupt controllers and timer. */
 export function createVm(definition: MachineDefinition, kvm: Kvm): Vm {
   const vm = kvm.createVm();
   backMemory(vm, kvm.host.memory, definition.memorySize);
@@ -15,10 +15,14 @@ export function createVm(definition: MachineDefinition, kvm: Kvm): Vm {
   vm.createPit2();
   // What real mode needs on a processor without unrestricted guest; elsewhere nobody looks there.
   vm.setTssAddr(REAL_MODE_TSS);
+  return vm;
+}
+
+/** The vCPUs of a machine, with the CPUID that its definition has chosen. */
+export function createVcpus(definition: MachineDefinition, kvm: Kvm, vm: Vm): void {
   for (let id = 0; id < (definition.cpus ?? 1); id++) {
     vm.createVcpu(id).setCpuid2(guestCpuid(kvm.getSupportedCpuid(), id, definition));
   }
-  return vm;
 }
 
 /** Back guest memory by host pages: up to 3 GiB below the devices' addresses, the rest from 4 GiB on. */

@@ -6,7 +6,6 @@ import {
   type HostPlatform,
   type HostOptions,
   type Interceptor,
-  type IoBus,
   type PlacedDevice,
 } from "@tapvisor/kvm-core";
 import type { CpuidChoices } from "./guest-cpuid.js";
@@ -35,8 +34,6 @@ export interface MachineDefinition extends CpuidChoices {
   /** Name of the backend to take; otherwise the first that supports the host's processor. */
   readonly backend?: string;
   readonly interceptors?: readonly Interceptor[];
-  /** Makes the buses: one for ports, one for memory. */
-  bus(): IoBus;
   devices?(board: Board): readonly PlacedDevice[];
   /** What an image finds done when it is entered; nothing unless told otherwise. */
   firmware?(board: Pick<Board, "memorySize" | "cpus">): FirmwareState;
@@ -49,7 +46,7 @@ const MAX_CPUS = 64;
 
 const MEMBERS = [
   "name", "memorySize", "cpus", "cpuidVendor", "cpuidWithout", "host", "hostOptions", "backends", "backend",
-  "interceptors", "bus", "devices", "firmware",
+  "interceptors", "devices", "firmware",
 ] as const satisfies readonly (keyof MachineDefinition)[]; // prettier-ignore
 
 /**
@@ -78,5 +75,4 @@ export function checkMachine(definition: MachineDefinition): void {
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) throw wrong("cpus", cpus, `must be 1 to ${MAX_CPUS}`);
   if (!Array.isArray(backends) || backends.length === 0) throw wrong("backends", backends, "must name at least one");
   if (typeof definition.host !== "function") throw wrong("host", definition.host, "must be a function");
-  if (typeof definition.bus !== "function") throw wrong("bus", definition.bus, "must be a function");
 }

@@ -1,16 +1,14 @@
-import type { FirmwareState, IoBus, Vcpu, Vm } from "@tapvisor/kvm-core";
+import type { FirmwareState, Vcpu, Vm } from "@tapvisor/kvm-core";
 import { flatSegment } from "../loaders/image.js";
 
 /** What firmware does to one machine: as it starts, and as it wakes from sleep state S3. None of its code runs. */
 export class Firmware {
   readonly #state: FirmwareState;
   readonly #vm: Vm;
-  readonly #ports: IoBus;
 
-  constructor(state: FirmwareState, vm: Vm, ports: IoBus) {
+  constructor(state: FirmwareState, vm: Vm) {
     this.#state = state;
     this.#vm = vm;
-    this.#ports = ports;
   }
 
   /** A guest can say where it wants to go on. */
@@ -32,10 +30,7 @@ export class Firmware {
   }
 
   #setPorts(): void {
-    for (const [port, value] of this.#state.ports) {
-      const data = Uint8Array.of(value);
-      if (!this.#vm.writePort(port, data)) this.#ports.write(port, data);
-    }
+    for (const [port, value] of this.#state.ports) this.#vm.buses.port.write(port, Uint8Array.of(value));
   }
 }
 

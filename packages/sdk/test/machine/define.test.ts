@@ -11,7 +11,6 @@ describe("defineMachine refuses, naming the field, its value and the rule", () =
       throw new Error("not made yet");
     },
     backends: [{ name: "b", vendor: "v", create: () => ({}) }],
-    bus: () => ({}),
   } as unknown as MachineDefinition;
   const wrong = (part: object) => () => defineMachine({ ...good, ...part } as MachineDefinition);
 
@@ -25,9 +24,8 @@ describe("defineMachine refuses, naming the field, its value and the rule", () =
   );
   it.each([0, 65, 1.5])("%d vCPUs", (cpus) => expect(wrong({ cpus })).toThrow(`cpus is ${cpus}: must be 1 to 64`));
   it("no backend", () => expect(wrong({ backends: [] })).toThrow("must name at least one"));
-  it("a host or a bus that cannot be made", () => {
+  it("a host that cannot be made", () => {
     expect(wrong({ host: {} })).toThrow("host is [object Object]: must be a function");
-    expect(wrong({ bus: undefined })).toThrow("bus is undefined: must be a function");
   });
   it("and makes nothing yet of one that is right", () => expect(defineMachine(good)).toMatchObject({ name: "m" }));
 });

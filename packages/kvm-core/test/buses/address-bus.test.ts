@@ -1,6 +1,6 @@
-import type { Device } from "@tapvisor/kvm-core/contract";
 import { beforeEach, describe, expect, it } from "vitest";
-import { AddressBus } from "../src/io-bus.js";
+import { AddressBus } from "../../src/buses/address-bus.js";
+import type { Device } from "../../src/contract/index.js";
 
 /** A device that remembers what reached it. */
 function probe(name: string, size: number) {
@@ -22,7 +22,7 @@ function probe(name: string, size: number) {
 
 let bus: AddressBus;
 beforeEach(() => {
-  bus = new AddressBus();
+  bus = new AddressBus(0x10000);
 });
 
 describe("what a bus refuses", () => {
@@ -37,7 +37,7 @@ describe("what a bus refuses", () => {
         }),
       );
     }
-    expect(bus.devices()).toEqual([{ base: 0x3f8, device: first.device }]);
+    expect(bus.devices()).toEqual([{ base: 0x3f8, device: first.device, inKernel: false }]);
     bus.attach(0x3f0, probe("below", 8).device);
     bus.attach(0x400, probe("above", 8).device);
   });
