@@ -38,7 +38,9 @@ export class NativeProcessor {
     const binary = join(this.#folder, `recorder${option}`);
     if (!this.#built.has(binary)) {
       const source = fileURLToPath(new URL("./recorder.c", import.meta.url));
-      execFileSync("gcc", [option, "-O1", "-Wall", "-Wextra", "-o", binary, source]);
+      // Independent of its position: at a fixed one it would lie where 32-bit addresses lead.
+      const options = [option, "-fPIE", "-pie", "-O1", "-Wall", "-Wextra"];
+      execFileSync("gcc", [...options, "-o", binary, source]);
       this.#built.add(binary);
     }
     return binary;

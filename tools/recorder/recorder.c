@@ -4,7 +4,9 @@
  * usage: recorder PROGRAM RESULT
  *
  * PROGRAM holds cases (see program.ts): code, general registers, flags, x87 and SSE state as FXSAVE stores it, and a
- * window of memory. Each case is entered by returning from a signal handler with the state of the case in its frame.
+ * window of memory. Each case is entered by returning from a signal handler with the state of the case in its frame. It
+ * reaches the data pages and the page of code, which it cannot write (layout.ts says the same to all other executors);
+ * this program itself lies where a case's addresses do not lead.
  *
  * A case that is stepped is entered with TF set, so that the processor itself stops after one instruction and the kernel
  * reports all state, whatever the instruction did to it. A repeated string instruction traps after each repetition with
@@ -28,7 +30,7 @@
 #include <unistd.h>
 
 #define CODE 0x20000000u
-#define CODE_BYTES 0x20000u
+#define CODE_BYTES 0x1000u
 #define CODE_OFFSET 0x100u
 #define DATA_START 0x1000u
 #define DATA_END 0x4000u
@@ -39,9 +41,8 @@
 #define OK_VECTOR 255
 #define TRAP_DEBUG 1
 #define TRAP_BREAKPOINT 3
-/* Longest code of a case, and the INT3 bytes behind it. */
 #define LONGEST_CODE 1024
-#define GUARD 32
+#define INT3 0xcc
 /* Where the FXSAVE image has what. */
 #define FX_BYTES 416
 #define FX_FTW 4
@@ -128,12 +129,18 @@ static void load_fx(ucontext_t *context, const uint8_t *image) {
 #endif
 }
 
+static void protect_code(int protection) {
+    if (mprotect((void *)(uintptr_t)CODE, CODE_BYTES, protection)) _exit(4);
+}
+
 static void load(ucontext_t *context) {
     const struct test_case *c = (const struct test_case *)(const void *)(cases + next_case * case_bytes);
-    uint8_t *code = (uint8_t *)(uintptr_t)(CODE + CODE_OFFSET);
+    uint8_t *code = (uint8_t *)(uintptr_t)CODE;
+    protect_code(PROT_READ | PROT_WRITE);
     /* INT3 behind the code: it ends a sequence, and a trap flag that was lost is caught at once. */
-    memset(code, 0xcc, header->code_bytes + GUARD);
-    memcpy(code, c->code, c->length);
+    memset(code + CODE_OFFSET, INT3, header->code_bytes);
+    memcpy(code + CODE_OFFSET, c->code, c->length);
+    protect_code(PROT_READ | PROT_EXEC);
     load_fx(context, c->fx);
     memset(expected, 0, sizeof expected);
     memcpy(expected + WINDOW - DATA_START, c->memory, WINDOW_BYTES);
@@ -249,9 +256,9 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s: not a program of this recorder\n", argv[1]);
         return 1;
     }
-    map(CODE, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC);
+    map(CODE, CODE_BYTES, PROT_READ | PROT_WRITE);
     map(DATA_START, DATA_END - DATA_START, PROT_READ | PROT_WRITE);
-    memset((void *)(uintptr_t)CODE, 0xcc, CODE_BYTES);
+    memset((void *)(uintptr_t)CODE, INT3, CODE_BYTES);
     if (header->bitness == 16) {
         struct user_desc code = {.entry_number = 0, .base_addr = CODE, .limit = 0xffff, .contents = MODIFY_LDT_CONTENTS_CODE};
         if (syscall(SYS_modify_ldt, 1, &code, sizeof code)) {

@@ -1,5 +1,14 @@
 import { CpuState, GuestException, slot, VECTOR, type Bitness, type Machine } from "@tapvisor/x86-isa";
-import { CODE, CODE_OFFSET, DATA_END, DATA_START, WINDOW, type Case } from "../../../x86-isa/test/vectors/layout.js";
+import {
+  CODE,
+  CODE_BYTES,
+  CODE_FILLER,
+  CODE_OFFSET,
+  DATA_END,
+  DATA_START,
+  WINDOW,
+  type Case,
+} from "../../../x86-isa/test/vectors/layout.js";
 import { outcomeOf, setUpState } from "../../../x86-isa/test/vectors/machine.js";
 import { startIp, type Origin, type Outcome } from "../../../x86-isa/test/vectors/program.js";
 import { NotLifted, type Executor } from "../../../x86-isa/test/vectors/run.js";
@@ -15,9 +24,10 @@ const PAGE = 4096;
 /** Where the page of code lies in RAM; data pages lie at their linear addresses. */
 const CODE_PAGE = 0x8000;
 const TABLES = 0x10_000;
-const USER_PAGE = 7;
-const INT3 = 0xcc;
-const GUARD_BYTES = 32;
+/** Present, writable, of user mode. */
+const DATA_RIGHTS = 7;
+/** Present, of user mode. */
+const CODE_RIGHTS = 5;
 
 const refuse = (): never => {
   throw new GuestException(VECTOR.UD);
@@ -76,8 +86,8 @@ export class VectorRig implements GuestEvents {
   /** Page tables: 4-level for 64-bit code, two levels of 32-bit entries for the others. */
   #map(): void {
     const { ram } = this.memory;
-    const pages: [linear: number, physical: number][] = [[CODE, CODE_PAGE]];
-    for (let at = DATA_START; at < DATA_END; at += PAGE) pages.push([at, at]);
+    const pages: [linear: number, entry: number][] = [[CODE, CODE_PAGE | CODE_RIGHTS]];
+    for (let at = DATA_START; at < DATA_END; at += PAGE) pages.push([at, at | DATA_RIGHTS]);
     let free = TABLES + PAGE;
     const next = (table: number, index: number, size: 4 | 8): number => {
       const at = table + index * size;
@@ -85,15 +95,15 @@ export class VectorRig implements GuestEvents {
       if (entry !== 0) return entry & ~0xfff;
       const made = free;
       free += PAGE;
-      ram.writeU32(at, made | USER_PAGE);
+      ram.writeU32(at, made | DATA_RIGHTS);
       return made;
     };
-    for (const [linear, physical] of pages) {
+    for (const [linear, entry] of pages) {
       if (this.bitness === 64) {
         const directory = next(next(TABLES, 0, 8), linear >>> 30, 8);
-        ram.writeU32(next(directory, (linear >>> 21) & 511, 8) + ((linear >>> 12) & 511) * 8, physical | USER_PAGE);
+        ram.writeU32(next(directory, (linear >>> 21) & 511, 8) + ((linear >>> 12) & 511) * 8, entry);
       } else {
-        ram.writeU32(next(TABLES, linear >>> 22, 4) + ((linear >>> 12) & 1023) * 4, physical | USER_PAGE);
+        ram.writeU32(next(TABLES, linear >>> 22, 4) + ((linear >>> 12) & 1023) * 4, entry);
       }
     }
   }
@@ -123,12 +133,8 @@ export class VectorRig implements GuestEvents {
     setUpState(this.state, c, this.bitness, origin, "sequence");
     this.state.set64(slot("cr3"), BigInt(TABLES));
     this.guest.modeChanged();
-    const at = CODE_PAGE + CODE_OFFSET;
-    this.memory.ram
-      .view(at, c.bytes.length + GUARD_BYTES)
-      .fill(INT3)
-      .set(c.bytes);
-    this.memory.ram.written(at, c.bytes.length + GUARD_BYTES);
+    this.memory.ram.view(CODE_PAGE, CODE_BYTES).fill(CODE_FILLER).set(c.bytes, CODE_OFFSET);
+    this.memory.ram.written(CODE_PAGE, CODE_BYTES);
   }
 
   /**

@@ -9,6 +9,13 @@ export const DATA_END = 0x4000;
 /** Linear address of the instruction in 32- and 64-bit code; in 16-bit code the segment base, so that IP is 0x100. */
 export const CODE = 0x2000_0000;
 export const CODE_OFFSET = 0x100;
+/**
+ * The page that has the code: it can be read and executed, not written, and is INT3 wherever the case's code is not.
+ * A case reaches no other memory than this page and the data pages, so that all who execute it fault alike.
+ */
+export const CODE_BYTES = 0x1000;
+/** INT3. */
+export const CODE_FILLER = 0xcc;
 
 /** What one execution starts from. */
 export interface Case {

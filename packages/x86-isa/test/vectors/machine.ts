@@ -1,8 +1,10 @@
 import {
   CpuState,
   GuestException,
+  PAGE_FAULT,
   SEGMENT_NAMES,
   STATE_BYTES,
+  VECTOR,
   slot,
   type AccessSize,
   type Bitness,
@@ -10,13 +12,11 @@ import {
   type Machine,
   type MemoryAccess,
 } from "../../src/index.js";
-import { CODE, DATA_END, DATA_START, WINDOW, type Case } from "./layout.js";
+import { CODE, CODE_BYTES, CODE_FILLER, CODE_OFFSET, DATA_END, DATA_START, WINDOW, type Case } from "./layout.js";
 import { loadFx, saveFx } from "./fxsave.js";
 import { gprCount, startIp, type Kind, type Origin, type Outcome } from "./program.js";
 
-const PAGE_FAULT = 14;
-const STACK_FAULT = 12;
-const GENERAL_PROTECTION = 13;
+const DATA_BYTES = DATA_END - DATA_START;
 const TF = 0x100n;
 const IF = 0x202n;
 const KEPT_FLAGS = 0xcd5n;
@@ -33,20 +33,28 @@ const refuse = (what: string): never => {
   throw new Error(`an instruction of user mode asked the machine for ${what}`);
 };
 
-/** A machine that has the recorder's data pages and nothing else. */
+/** A machine that has the recorder's data pages and its page of code, and nothing else. */
 export class VectorMachine implements Machine {
   readonly state = new CpuState();
-  readonly memory = new Uint8Array(DATA_END - DATA_START);
-  readonly #view = new DataView(this.memory.buffer);
+  readonly #bytes = new Uint8Array(DATA_BYTES + CODE_BYTES);
+  readonly #view = new DataView(this.#bytes.buffer);
+  /** From `DATA_START` to `DATA_END`. */
+  readonly memory = this.#bytes.subarray(0, DATA_BYTES);
+  readonly #code = this.#bytes.subarray(DATA_BYTES);
 
   #at(linear: bigint, size: number, write: boolean, stack = false): number {
     if (BigInt.asUintN(64, BigInt.asIntN(48, linear)) !== linear) {
-      throw new GuestException(stack ? STACK_FAULT : GENERAL_PROTECTION, 0);
+      throw new GuestException(stack ? VECTOR.SS : VECTOR.GP, 0);
     }
-    if (linear < BigInt(DATA_START) || linear + BigInt(size) > BigInt(DATA_END)) {
-      throw new GuestException(PAGE_FAULT, write ? 6 : 4, linear);
-    }
-    return Number(linear) - DATA_START;
+    const last = linear + BigInt(size - 1);
+    if (linear >= DATA_START && last < DATA_END) return Number(linear) - DATA_START;
+    const inCode = linear >= CODE && linear < CODE + CODE_BYTES;
+    if (inCode && !write && last < CODE + CODE_BYTES) return Number(linear) - CODE + DATA_BYTES;
+    throw new GuestException(
+      VECTOR.PF,
+      PAGE_FAULT.U | (write ? PAGE_FAULT.W : 0) | (inCode && write ? PAGE_FAULT.P : 0),
+      linear,
+    );
   }
 
   load(linear: bigint, size: AccessSize, access: MemoryAccess): bigint {
@@ -111,6 +119,8 @@ export class VectorMachine implements Machine {
     setUpState(this.state, c, bitness, origin, kind);
     this.memory.fill(0);
     this.memory.set(c.memory, WINDOW - DATA_START);
+    this.#code.fill(CODE_FILLER);
+    this.#code.set(c.bytes, CODE_OFFSET);
   }
 }
 
@@ -139,7 +149,7 @@ export function setUpState(state: CpuState, c: Case, bitness: Bitness, origin: O
   });
 }
 
-const before = new Uint8Array(DATA_END - DATA_START);
+const before = new Uint8Array(DATA_BYTES);
 const beforeWords = new Uint32Array(before.buffer);
 
 /**
