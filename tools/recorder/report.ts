@@ -9,17 +9,13 @@ import {
   type Executor,
   type Mismatch,
 } from "../../packages/x86-isa/test/vectors/run.js";
-import { suiteOf, SUITES, type Suite } from "../../packages/x86-isa/test/vectors/suite.js";
+import { choose, patternOf, type Choice, type Filter } from "./choice.js";
 import { NativeProcessor, nativeObstacle } from "./native.js";
 
 export type ExecutorName = "evaluator" | "interpreter";
 
-export interface ReportOptions {
+export interface ReportOptions extends Filter {
   readonly executor: ExecutorName;
-  /** Only forms whose name it matches. */
-  readonly form?: RegExp;
-  /** Only suites whose name (`vector-64`) it matches. */
-  readonly suite?: RegExp;
   readonly cases?: number;
   /** Lines about single mismatches at most. */
   readonly lines?: number;
@@ -68,17 +64,21 @@ function explain(found: readonly Mismatch[], origin: Origin, execute: Executor, 
   }
 }
 
-function reportSuite(suite: Suite, execute: Executor, options: ReportOptions, print: Print): number {
-  const { form: pattern, cases, lines = 60, executor } = options;
-  const chosen = (form: Form): boolean => pattern === undefined || pattern.test(form.id);
-  const { origin, mismatches, notLifted, cases: run } = runVectors(suite, execute, cases, chosen);
-  const forms = suite.forms.filter(chosen);
+function reportSuite({ suite, forms }: Choice, execute: Executor, options: ReportOptions, print: Print): number {
+  const { cases, lines = 60, executor } = options;
+  const chosen = new Set(forms);
+  const { origin, mismatches, notLifted, cases: run } = runVectors(suite, execute, cases, (form) => chosen.has(form));
   const codes = new Set(forms.map((form) => form.code)).size;
   print(
     `${suite.set}, ${suite.bitness}-bit code on ${origin.processor}, ${executor}: ${forms.length} forms of ${codes} codes, ` +
       `${run} cases, ${mismatches.length} mismatches`,
   );
-  if (pattern === undefined && executor === "evaluator") byReason(suite.excluded, print);
+  const pattern = patternOf("--form", options.form);
+  if (executor === "evaluator")
+    byReason(
+      suite.excluded.filter(({ id }) => pattern.test(id)),
+      print,
+    );
   if (notLifted.length > 0)
     print(`  not written yet: ${notLifted.length} forms (${notLifted.map((form) => form.id).join(", ")})`);
   if (mismatches.length > 0) {
@@ -93,13 +93,17 @@ function reportSuite(suite: Suite, execute: Executor, options: ReportOptions, pr
   return mismatches.length + notLifted.length;
 }
 
-/** Run the vectors on one executor; print what is recorded, what is left out and why, and what differs. */
+/**
+ * Run the vectors on one executor; print what is recorded, what is left out and why, and what differs.
+ *
+ * @throws FilterError if the filter matches nothing
+ */
 export function report(options: ReportOptions, print: Print): number {
   let failures = 0;
-  for (const [set, bitness] of SUITES) {
-    if (options.suite !== undefined && !options.suite.test(`${set}-${bitness}`)) continue;
+  for (const choice of choose(options)) {
+    const { bitness } = choice.suite;
     const execute = options.executor === "evaluator" ? evaluatorExecutor() : interpreterExecutor(bitness);
-    failures += reportSuite(suiteOf(set, bitness), execute, options, print);
+    failures += reportSuite(choice, execute, options, print);
   }
   return failures;
 }

@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { Command, Option } from "commander";
+import { positiveNumber, wholeNumber } from "../source/arguments.mjs";
 import { importSource } from "../source/run-source.mjs";
 
 const EXECUTORS = ["evaluator", "interpreter"];
@@ -11,13 +12,24 @@ const options = new Command("vectors")
   .addOption(new Option("--executor <name>", "only this one").choices(EXECUTORS))
   .option("--suite <pattern>", "only suites like vector-64, integer-16 that match a regular expression")
   .option("--form <pattern>", "only forms whose name matches a regular expression, such as ^Addps")
-  .option("--cases <count>", "cases of each form, from the first on", Number)
-  .option("--lines <count>", "mismatches printed one by one at most", Number)
+  .option("--cases <count>", "cases of each form, from the first on", positiveNumber)
+  .option("--lines <count>", "mismatches printed one by one at most", wholeNumber)
   .parse()
   .opts();
 
-if (options.executor === undefined) {
-  // One process each, so that two processors are put to use; the second report follows the first.
+const { executor, ...others } = options;
+const { choose } = await importSource(new URL("./choice.ts", import.meta.url));
+try {
+  choose(options);
+  if (executor === undefined) await reportOnAll();
+  else await reportOn(executor);
+} catch (error) {
+  console.error(`vectors: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 2;
+}
+
+/** One process each, so that two processors are put to use; the second report follows the first. */
+async function reportOnAll() {
   const runs = EXECUTORS.map((name) => {
     const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2), "--executor", name];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
@@ -29,12 +41,10 @@ if (options.executor === undefined) {
     process.stdout.write(text);
     if (status !== 0) process.exitCode = 1;
   }
-} else {
+}
+
+async function reportOn(name) {
   const { report } = await importSource(new URL("./report.ts", import.meta.url));
-  const pattern = (text) => (text === undefined ? undefined : new RegExp(text));
-  const { executor, cases, lines, form, suite } = options;
-  const failures = report({ executor, cases, lines, form: pattern(form), suite: pattern(suite) }, (line) =>
-    console.log(line),
-  );
+  const failures = report({ ...others, executor: name }, (line) => console.log(line));
   process.exitCode = failures === 0 ? 0 : 1;
 }
