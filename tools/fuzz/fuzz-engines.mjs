@@ -1,16 +1,13 @@
 // pnpm fuzz:engines: random guests in every mode, on the interpreter and on the evaluator.
-import { Command } from "commander";
 import { importSource } from "../source/run-source.mjs";
+import { fuzzerCommand } from "./options.mjs";
 
-const options = new Command("fuzz:engines")
-  .description(
-    "Execute random instructions, privileged ones included, in random modes with random page tables on the interpreter " +
-      "and on the evaluator, and compare state, memory, faults and exits. A guest comes to some 1,000 instructions.",
-  )
-  .option("--seed <number>", "the same seed makes the same guests", Number, 1)
-  .option("--cases <number>", "guests", Number, 1000)
-  .option("--first <number>", "number of the first guest", Number, 0)
-  .option("--mismatches <number>", "stop after so many", Number, 5)
+const options = fuzzerCommand(
+  "fuzz:engines",
+  "Execute random instructions, privileged ones included, in random modes with random page tables on the interpreter " +
+    "and on the evaluator, and compare state, memory, faults and exits. A guest comes to some 1,000 instructions.",
+  { what: "guest", cases: 1000 },
+)
   .parse()
   .opts();
 

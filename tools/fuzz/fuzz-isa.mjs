@@ -1,17 +1,15 @@
 // pnpm fuzz:isa: fresh random sequences of instructions, on this processor and on the executors.
-import { Command } from "commander";
+import { positiveNumber } from "../source/arguments.mjs";
 import { importSource } from "../source/run-source.mjs";
+import { fuzzerCommand } from "./options.mjs";
 
-const options = new Command("fuzz:isa")
-  .description(
-    "Execute random sequences of 1 to 50 user-mode instructions on this processor, on the interpreter and, a share of " +
-      "them, on the evaluator; compare all state, and shrink what differs to its shortest form. Needs gcc.",
-  )
-  .option("--seed <number>", "the same seed makes the same sequences", Number, 1)
-  .option("--cases <number>", "sequences", Number, 10_000)
-  .option("--first <number>", "number of the first sequence", Number, 0)
-  .option("--evaluator-share <number>", "one sequence in so many runs on the evaluator too", Number, 8)
-  .option("--mismatches <number>", "stop after so many", Number, 5)
+const options = fuzzerCommand(
+  "fuzz:isa",
+  "Execute random sequences of 1 to 50 user-mode instructions on this processor, on the interpreter and, a share of " +
+    "them, on the evaluator; compare all state, and shrink what differs to its shortest form. Needs gcc.",
+  { what: "sequence", cases: 10_000 },
+)
+  .option("--evaluator-share <number>", "one sequence in so many runs on the evaluator too", positiveNumber, 8)
   .parse()
   .opts();
 
