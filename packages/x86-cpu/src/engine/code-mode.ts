@@ -10,6 +10,7 @@ import {
   type CodeMode,
   type CpuState,
   type SegmentName,
+  type DecoderFeature,
 } from "@tapvisor/x86-isa";
 
 const SLOT_CR0 = slot("cr0");
@@ -43,7 +44,7 @@ export const CODE_MODE_CR0 = Number(CR0.PE | CR0.MP | CR0.EM | CR0.TS);
 export const CODE_MODE_CR4 = Number(CR4.OSFXSR);
 
 /** What lifting depends on, from the state. `feature` says what CPUID shows. */
-export function codeMode(state: CpuState, feature: (name: string) => boolean): CodeMode {
+export function codeMode(state: CpuState, feature: (name: DecoderFeature) => boolean): CodeMode {
   const bitness = bitnessOf(state);
   const cr0 = state.get32(SLOT_CR0);
   const has = (bit: bigint): boolean => (cr0 & Number(bit)) !== 0;

@@ -1,4 +1,4 @@
-import { EFER, ENGINE_FIELD, RFLAGS, slot, type CodeMode, type CpuState } from "@tapvisor/x86-isa";
+import { EFER, ENGINE_FIELD, RFLAGS, slot, type CodeMode, type CpuState, type DecoderFeature } from "@tapvisor/x86-isa";
 import { ACCESS_READ, ACCESS_WRITE, type GuestMemory } from "../paging/index.js";
 import { CODE_MODE_CR0, CODE_MODE_CR4, codeMode, codeModeName } from "./code-mode.js";
 import type { EngineFields } from "./engine-fields.js";
@@ -52,7 +52,7 @@ export class CodeTags {
     private readonly state: CpuState,
     private readonly guest: GuestMemory,
     private readonly fields: EngineFields,
-    private readonly feature: (name: string) => boolean,
+    private readonly feature: (name: DecoderFeature) => boolean,
   ) {}
 
   /** A translation for fetches has been dropped since the tag was made, or the address space is another. */

@@ -14,6 +14,7 @@ import {
   type CpuState,
   type DecodedInstruction,
   type Machine,
+  type DecoderFeature,
 } from "@tapvisor/x86-isa";
 import { LOOKUP_ENTRIES, PROCESSOR_AREA, type HostMemory } from "../memory/host-memory.js";
 import { TLB_ENTRIES, type GuestMemory } from "../paging/index.js";
@@ -49,7 +50,7 @@ export interface InterpreterParts {
   readonly environment: Machine;
   readonly events: GuestEvents;
   readonly stepper: Stepper;
-  readonly feature: (name: string) => boolean;
+  readonly feature: (name: DecoderFeature) => boolean;
   /** Whether the guest leaves at this system instruction for sure, which is then recorded; the rest the environment decides. */
   readonly exits?: (instruction: DecodedInstruction) => boolean;
   /** Told the syntax of each instruction that raises #UD because the processor does not have it. */

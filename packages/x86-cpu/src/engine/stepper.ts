@@ -18,6 +18,7 @@ import {
   type CpuState,
   type DecodedInstruction,
   type Machine,
+  type DecoderFeature,
 } from "@tapvisor/x86-isa";
 import type { GuestMemory } from "../paging/guest-memory.js";
 import { Breakpoints } from "./breakpoints.js";
@@ -50,7 +51,7 @@ export class Stepper {
     private readonly memory: GuestMemory,
     private readonly environment: Machine,
     private readonly events: GuestEvents,
-    private readonly feature: (name: string) => boolean,
+    private readonly feature: (name: DecoderFeature) => boolean,
     /** Told the syntax of each instruction that raises #UD because the processor does not have it. */
     private readonly onMissing?: (syntax: string) => void,
   ) {

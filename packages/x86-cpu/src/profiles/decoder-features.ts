@@ -1,7 +1,7 @@
-import { CPUID, type CpuidFeatureName } from "@tapvisor/x86-isa";
+import { CPUID, type CpuidFeatureName, type DecoderFeature } from "@tapvisor/x86-isa";
 
 /** The decoder's names of what every 64-bit processor has, and CPUID does not show by a bit of its own. */
-const BASELINE: ReadonlySet<string> = new Set([
+const BASELINE: ReadonlySet<DecoderFeature> = new Set([
   "INTEL8086",
   "INTEL8086_ONLY",
   "INTEL186",
@@ -17,7 +17,7 @@ const BASELINE: ReadonlySet<string> = new Set([
 ]);
 
 /** Where the decoder's name of a feature is not that of the CPUID bit. */
-const RENAMED: Readonly<Record<string, CpuidFeatureName>> = {
+const RENAMED: Readonly<Partial<Record<DecoderFeature, CpuidFeatureName>>> = {
   D3NOW: "3DNOW",
   D3NOWEXT: "3DNOWEXT",
   FPU287: "FPU",
@@ -29,7 +29,7 @@ const RENAMED: Readonly<Record<string, CpuidFeatureName>> = {
 };
 
 /** Whether a processor that shows `features` has what the decoder says an instruction needs. */
-export function decoderFeatures(features: readonly CpuidFeatureName[]): (name: string) => boolean {
+export function decoderFeatures(features: readonly CpuidFeatureName[]): (name: DecoderFeature) => boolean {
   const shown: ReadonlySet<string> = new Set(features);
   return (name) => {
     if (BASELINE.has(name)) return true;

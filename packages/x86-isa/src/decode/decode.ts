@@ -34,13 +34,16 @@ const INVALID: DecodeResult = { kind: "invalid" };
 const TOO_LONG: DecodeResult = { kind: "too-long" };
 const INCOMPLETE: DecodeResult = { kind: "incomplete" };
 
+/** A feature that an instruction needs, by iced-x86's name of it (`BMI1`, `POPCNT`, ...). */
+export type DecoderFeature = keyof typeof CpuidFeature;
+
 /** What holds for every instruction of one iced-x86 `Code`. */
 export interface CodeInfo {
   readonly operandSize: 0 | 2 | 4 | 8;
   /** 0 where the opcode does not fix it. */
   readonly addressSize: 0 | 2 | 4 | 8;
-  /** Names of iced-x86's `CpuidFeature`: all are needed. */
-  readonly features: readonly string[];
+  /** All are needed. */
+  readonly features: readonly DecoderFeature[];
   /** In the manual's notation, for messages: `ADD r/m32, r32`. */
   readonly syntax: string;
   /** The register file of an extension that it works on, and so what has to be switched on for it. */
@@ -61,7 +64,7 @@ const XMM_KINDS: ReadonlySet<OpCodeOperandKind> = new Set([
   OpCodeOperandKind.xmm_or_mem,
 ]);
 
-function registerExtension(opCode: OpCodeInfo, features: readonly string[]): RegisterExtension | undefined {
+function registerExtension(opCode: OpCodeInfo, features: readonly DecoderFeature[]): RegisterExtension | undefined {
   const kinds = Array.from({ length: opCode.opCount }, (_, n) => opCode.opKind(n));
   const mmx = kinds.some((kind) => MMX_KINDS.has(kind)) || opCode.mnemonic === Mnemonic.Emms;
   const status = opCode.mnemonic === Mnemonic.Ldmxcsr || opCode.mnemonic === Mnemonic.Stmxcsr;
@@ -82,7 +85,7 @@ export function codeInfo(code: number): CodeInfo {
     const opCode = CodeExt.opCode(code as Code);
     const sample = new Instruction();
     sample.code = code as Code;
-    const features = Array.from(sample.cpuidFeatures(), (feature) => CpuidFeature[feature] ?? String(feature));
+    const features = Array.from(sample.cpuidFeatures(), (feature) => CpuidFeature[feature] as DecoderFeature);
     info = {
       operandSize: bytes(opCode.operandSize),
       addressSize: bytes(opCode.addressSize),

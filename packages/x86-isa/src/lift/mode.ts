@@ -1,3 +1,4 @@
+import type { DecoderFeature } from "../decode/decode.js";
 import type { Bitness } from "../decode/instruction.js";
 
 /** Bits of CR0 and CR4 that make instructions of the x87, MMX and SSE fault, by the manual's names. */
@@ -31,6 +32,6 @@ export interface CodeMode {
   readonly protectedMode: boolean;
   /** Absent: x87, MMX and SSE are switched on. */
   readonly extensions?: ExtensionControls;
-  /** Whether CPUID shows a feature, by iced-x86's name of it (`BMI1`, `POPCNT`, ...). Absent: all that there are. */
-  readonly feature?: (name: string) => boolean;
+  /** Whether CPUID shows a feature, by the decoder's name of it. Absent: all that there are. */
+  readonly feature?: (name: DecoderFeature) => boolean;
 }
