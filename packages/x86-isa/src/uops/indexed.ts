@@ -1,4 +1,5 @@
 import { GuestException } from "../machine.js";
+import { LEA_SHIFTS, leaRow, ripRelativeRow } from "./addresses.js";
 import { signExtend, u64, zeroExtend } from "./parts.js";
 import { accessOf } from "./memory.js";
 import type { MemorySize, UopDefinition, UopEmitter, UopValues } from "./definition.js";
@@ -78,40 +79,9 @@ for (const form of FORMS) {
   }
 }
 
-for (const shift of [0n, 1n, 2n, 3n]) {
-  const scale = 1n << shift;
-  rows.push({
-    name: `lea${scale}c`,
-    summary: `d = a + b * ${scale} + imm, cut to 32 bits`,
-    operands: ["d", "a", "b", "imm"],
-    wasm: (e) =>
-      e.setD(() => {
-        e.a();
-        e.b();
-        if (shift !== 0n) {
-          e.w.i64(shift);
-          e.w.op("i64.shl");
-        }
-        e.w.op("i64.add");
-        e.imm();
-        e.w.op("i64.add", "i32.wrap_i64", "i64.extend_i32_u");
-      }),
-    evaluate: (v) => v.setD(zeroExtend(32, v.a() + v.b() * scale + v.imm())),
-  });
-}
+for (const shift of LEA_SHIFTS) rows.push(leaRow(shift, true));
 
-rows.push({
-  name: "ripaddc",
-  summary: "d = RIP of the block's first instruction + imm, cut to 32 bits",
-  operands: ["d", "imm"],
-  wasm: (e) =>
-    e.setD(() => {
-      e.get("rip");
-      e.imm();
-      e.w.op("i64.add", "i32.wrap_i64", "i64.extend_i32_u");
-    }),
-  evaluate: (v) => v.setD(zeroExtend(32, v.get("rip") + v.imm())),
-});
+rows.push(ripRelativeRow(true));
 
 const CANONICAL_BITS = 48;
 const GENERAL_PROTECTION = 13;

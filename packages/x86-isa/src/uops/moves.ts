@@ -1,4 +1,5 @@
 import type { UopDefinition } from "./definition.js";
+import { LEA_SHIFTS, leaRow, ripRelativeRow } from "./addresses.js";
 import { emitSignExtend, emitZeroExtend, mask, signExtend, u64, zeroExtend } from "./parts.js";
 
 const rows: UopDefinition[] = [];
@@ -32,18 +33,7 @@ rows.push(
       }),
     evaluate: (v) => v.setD((v.a() >> 8n) & 0xffn),
   },
-  {
-    name: "ripadd",
-    summary: "d = RIP of the block's first instruction + imm, 64-bit",
-    operands: ["d", "imm"],
-    wasm: (e) =>
-      e.setD(() => {
-        e.get("rip");
-        e.imm();
-        e.w.op("i64.add");
-      }),
-    evaluate: (v) => v.setD(u64(v.get("rip") + v.imm())),
-  },
+  ripRelativeRow(false),
 );
 
 for (const from of [8, 16, 32] as const) {
@@ -100,27 +90,7 @@ const insert = (name: string, size: 8 | 16, at: bigint): UopDefinition => {
 rows.push(insert("ins8", 8, 0n), insert("ins8h", 8, 8n), insert("ins16", 16, 0n));
 
 /** Effective addresses of 64 bits; a zero extension cuts them to shorter ones. */
-for (const shift of [0n, 1n, 2n, 3n]) {
-  const scale = 1n << shift;
-  rows.push({
-    name: `lea${scale}`,
-    summary: `d = a + b * ${scale} + imm`,
-    operands: ["d", "a", "b", "imm"],
-    wasm: (e) =>
-      e.setD(() => {
-        e.a();
-        e.b();
-        if (shift !== 0n) {
-          e.w.i64(shift);
-          e.w.op("i64.shl");
-        }
-        e.w.op("i64.add");
-        e.imm();
-        e.w.op("i64.add");
-      }),
-    evaluate: (v) => v.setD(u64(v.a() + v.b() * scale + v.imm())),
-  });
-}
+for (const shift of LEA_SHIFTS) rows.push(leaRow(shift, false));
 
 /** Moves, constants, extensions, partial-register inserts, effective addresses. */
 export const MOVES: readonly UopDefinition[] = rows;

@@ -1,6 +1,6 @@
 import { compare, unpack, type Relation } from "../../float/index.js";
-import type { UopDefinition } from "../definition.js";
-import { compute, SCALARS, setElements, SHAPES, split } from "./lanes.js";
+import type { UopDefinition, UopEmitter } from "../definition.js";
+import { compute, SCALARS, setElements, SHAPES, split, type Shape } from "./lanes.js";
 import { Numbers, quickly } from "./numbers.js";
 
 /** The predicates of CMPPD by their number (SDM vol. 2, "CMPPD"). */
@@ -25,6 +25,20 @@ const ORDERED = ["eq", "lt", "le", undefined, "ne", "ge", "gt", undefined] as co
 
 const rows: UopDefinition[] = [];
 
+/** Do `emit` on operands a and b in locals, in the quick way of numbers that WebAssembly compares as SSE does. */
+function emitComparison(e: UopEmitter, shape: Shape, emit: (n: Numbers, x: number, y: number) => void): void {
+  const n = new Numbers(e, shape);
+  const [x, y] = [n.local(0), n.local(1)];
+  quickly(e, (slow) => {
+    n.push("a");
+    e.w.set(x);
+    n.push("b");
+    e.w.set(y);
+    n.expectComparable(slow, x, y);
+    emit(n, x, y);
+  });
+}
+
 for (const shape of SHAPES) {
   const { suffix, format, bits, count } = shape;
   const ones = (1n << BigInt(bits)) - 1n;
@@ -36,15 +50,8 @@ for (const shape of SHAPES) {
       faults: true,
       outlined: true,
       wasm: (e) => {
-        const n = new Numbers(e, shape);
         const { w } = e;
-        const [x, y] = [n.local(0), n.local(1)];
-        quickly(e, (slow) => {
-          n.push("a");
-          w.set(x);
-          n.push("b");
-          w.set(y);
-          n.expectComparable(slow, x, y);
+        emitComparison(e, shape, (n, x, y) => {
           const pushMask = (): void => {
             const operation = ORDERED[number];
             if (operation === undefined) {
@@ -111,15 +118,8 @@ for (const shape of SCALARS) {
       faults: true,
       outlined: true,
       wasm: (e) => {
-        const n = new Numbers(e, shape);
         const { w } = e;
-        const [x, y] = [n.local(0), n.local(1)];
-        quickly(e, (slow) => {
-          n.push("a");
-          w.set(x);
-          n.push("b");
-          w.set(y);
-          n.expectComparable(slow, x, y);
+        emitComparison(e, shape, (n, x, y) => {
           e.set("flagResult", () => {
             w.get(x);
             w.get(y);
