@@ -1,4 +1,5 @@
 import { slot } from "../state/layout.js";
+import { PAGE_OFFSET_MASK, PAGE_SIZE } from "../tables/paging.js";
 import type { MemorySize, UopEmitter } from "../uops/definition.js";
 import { UOP_BYTES } from "../uops/definition.js";
 import type { Label, ValueType, WasmWriter } from "../wasm/writer.js";
@@ -227,7 +228,7 @@ export class InterpreterEmitter implements UopEmitter {
       w.i64(BigInt(size - 1));
       w.op("i64.add");
     }
-    w.i64(-4096n);
+    w.i64(BigInt(-PAGE_SIZE));
     w.op("i64.and", "i64.eq");
   }
 
@@ -238,7 +239,7 @@ export class InterpreterEmitter implements UopEmitter {
     w.mem("i32.load", 8);
     w.get(linear);
     w.op("i32.wrap_i64");
-    w.i32(0xfff);
+    w.i32(PAGE_OFFSET_MASK);
     w.op("i32.and", "i32.or");
   }
 

@@ -1,7 +1,7 @@
 import { Register } from "../decode/iced.js";
 import type { DecodedInstruction } from "../decode/instruction.js";
 import type { Machine } from "../machine.js";
-import { CR4 } from "../tables/registers.js";
+import { CR3, CR4 } from "../tables/registers.js";
 import { linearAddress } from "./memory.js";
 import { GPR, cr4, generalProtection, is64Bit, isCanonical, requireCpl0, undefinedOpcode } from "./mode.js";
 import {
@@ -97,8 +97,8 @@ export function invpcid(m: Machine, i: DecodedInstruction): void {
   if (type > 3n) generalProtection();
   const low = loadSegmented(m, memory.segment, at, 8);
   const linear = loadSegmented(m, memory.segment, advance(memory, at, 8), 8);
-  const pcid = low & 0xfffn;
-  if (low >> 12n !== 0n) generalProtection();
+  const pcid = low & CR3.PCID;
+  if ((low & ~CR3.PCID) !== 0n) generalProtection();
   if (type <= 1n && pcid !== 0n && (cr4(m.state) & CR4.PCIDE) === 0n) generalProtection();
   if (type === 0n && !isCanonical(linear)) generalProtection();
   m.invalidatePcid(type, pcid, linear);

@@ -1,8 +1,8 @@
+import { PAGE_OFFSET_MASK, PAGE_SIZE } from "../tables/paging.js";
+import { RFLAGS } from "../tables/registers.js";
 import type { UopDefinition, UopEmitter } from "./definition.js";
 import type { Size } from "./parts.js";
 
-const DF = 1n << 10n;
-const PAGE_BYTES = 4096;
 /** Fewer bytes than this are moved or filled element by element, more by the engine's own instruction. */
 const BULK_BYTES = 64;
 
@@ -256,16 +256,16 @@ export function repeatRow(name: string, size: Size, pointers: Pointers, emit: (r
       w.i32(-bytes);
       w.i32(bytes);
       e.get("flagsRest");
-      w.i64(DF);
+      w.i64(RFLAGS.DF);
       w.op("i64.and", "i64.eqz", "i32.eqz", "select");
       w.set(step);
       w.block((done) => {
         w.loop((again) => {
           // As many as the budget and the pages hold.
           w.get(budget);
-          w.i64(BigInt(PAGE_BYTES));
+          w.i64(BigInt(PAGE_SIZE));
           w.get(budget);
-          w.i64(BigInt(PAGE_BYTES));
+          w.i64(BigInt(PAGE_SIZE));
           w.op("i64.lt_u", "select", "i32.wrap_i64");
           w.set(count);
           for (const [role, register] of Object.entries(pointers) as [keyof Pointers, Pointer][]) {
@@ -339,7 +339,7 @@ function emitRoom(e: UopEmitter, bytes: number, host: number, step: number, room
   const shift = Math.log2(bytes);
   const pushOffset = (): void => {
     w.get(host);
-    w.i32(PAGE_BYTES - 1);
+    w.i32(PAGE_OFFSET_MASK);
     w.op("i32.and");
   };
   w.get(step);
@@ -347,7 +347,7 @@ function emitRoom(e: UopEmitter, bytes: number, host: number, step: number, room
   w.op("i32.gt_s");
   w.if(
     () => {
-      w.i32(PAGE_BYTES);
+      w.i32(PAGE_SIZE);
       pushOffset();
       w.op("i32.sub");
       w.i32(shift);
@@ -362,7 +362,7 @@ function emitRoom(e: UopEmitter, bytes: number, host: number, step: number, room
       w.op("i32.add");
       w.i32(0);
       pushOffset();
-      w.i32(PAGE_BYTES - bytes);
+      w.i32(PAGE_SIZE - bytes);
       w.op("i32.le_u", "select");
     },
     "i32",

@@ -1,8 +1,7 @@
+import { RFLAGS } from "../tables/registers.js";
 import type { UopDefinition } from "./definition.js";
 import { SIZES, u64 } from "./parts.js";
 import { emitComparing, emitFilling, emitMoving, emitScanning, repeatRow } from "./repeat.js";
-
-const DF = 1n << 10n;
 
 const rows: UopDefinition[] = [
   {
@@ -16,10 +15,10 @@ const rows: UopDefinition[] = [
         e.imm();
         e.w.op("i64.sub");
         e.get("flagsRest");
-        e.w.i64(DF);
+        e.w.i64(RFLAGS.DF);
         e.w.op("i64.and", "i64.eqz", "select");
       }),
-    evaluate: (v) => v.setD((v.get("flagsRest") & DF) === 0n ? v.imm() : u64(-v.imm())),
+    evaluate: (v) => v.setD((v.get("flagsRest") & RFLAGS.DF) === 0n ? v.imm() : u64(-v.imm())),
   },
 ];
 

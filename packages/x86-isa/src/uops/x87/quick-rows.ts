@@ -1,3 +1,4 @@
+import { PAGE_OFFSET_MASK } from "../../tables/paging.js";
 import { FCW_FIXED, FCW_WRITABLE, FSW } from "../../state/fx-image.js";
 import type { OperationName } from "../../x87/arithmetic.js";
 import type { Source } from "../../x87/sources.js";
@@ -110,7 +111,7 @@ export const quickStoreExtended: Emit = (e) =>
       () => e.a(),
       () => e.immLow(),
     );
-    q.slowIf(q.op("i64.gt_u", q.op("i64.and", linear, q.long(0xfffn)), q.long(LAST_WHOLE)));
+    q.slowIf(q.op("i64.gt_u", q.op("i64.and", linear, q.long(BigInt(PAGE_OFFSET_MASK))), q.long(LAST_WHOLE)));
     // The right to store is taken for both parts, which are in one page, before the first; a fault names the first byte.
     e.load(8, true);
     q.w.op("drop");
