@@ -8,7 +8,7 @@ import {
   type Bitness,
 } from "../../packages/x86-isa/src/index.js";
 import type { Case } from "../../packages/x86-isa/test/vectors/layout.js";
-import { outcomeOf, VectorMachine, vectorMode } from "../../packages/x86-isa/test/vectors/machine.js";
+import { outcomeOf, VectorEnvironment, vectorMode } from "../../packages/x86-isa/test/vectors/environment.js";
 import { startIp, type Origin, type Outcome } from "../../packages/x86-isa/test/vectors/program.js";
 
 const RIP = slot("rip");
@@ -36,7 +36,7 @@ export function interpreter(bitness: Bitness): SequenceExecutor {
 
 /** One instruction at a time. */
 export function evaluator(bitness: Bitness): SequenceExecutor {
-  const machine = new VectorMachine();
+  const machine = new VectorEnvironment();
   const { state, memory } = machine;
   const mode = vectorMode(bitness);
   const start = startIp(bitness);

@@ -6,7 +6,7 @@ import { chooseScale, writeLanes, type Lane } from "../../packages/x86-isa/test/
 import type { Form } from "../../packages/x86-isa/test/vectors/forms.js";
 import { randomControlWord, randomFx, randomMxcsr } from "../../packages/x86-isa/test/vectors/fxsave.js";
 import { WINDOW, WINDOW_BYTES, type Case } from "../../packages/x86-isa/test/vectors/layout.js";
-import { vectorMode } from "../../packages/x86-isa/test/vectors/machine.js";
+import { vectorMode } from "../../packages/x86-isa/test/vectors/environment.js";
 import { setOperand, target, type Draft } from "../../packages/x86-isa/test/vectors/operands.js";
 import { startIp } from "../../packages/x86-isa/test/vectors/program.js";
 import { interestingValue, Rng } from "../../packages/x86-isa/test/vectors/rng.js";

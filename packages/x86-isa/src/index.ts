@@ -6,7 +6,7 @@ export * from "./evaluate/evaluator.js";
 export * from "./evaluate/values.js";
 export * from "./lift/index.js";
 export * from "./interpret/index.js";
-export * from "./machine.js";
+export * from "./environment.js";
 export * from "./stackless-error.js";
 export * from "./state/cpu-state.js";
 export * from "./state/flags.js";

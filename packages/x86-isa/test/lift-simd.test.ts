@@ -8,7 +8,7 @@ import {
   slot,
   type AccessSize,
   type CodeMode,
-  type Machine,
+  type ExecutionEnvironment,
 } from "../src/index.js";
 
 const MODE: CodeMode = { bitness: 64, stackBytes: 8, flat: true, virtual8086: false, protectedMode: true };
@@ -31,7 +31,7 @@ const machine = {
     const mask = ((1n << BigInt(size * 8)) - 1n) << (linear * 8n);
     memory = (memory & ~mask) | (value << (linear * 8n));
   },
-} as unknown as Machine;
+} as unknown as ExecutionEnvironment;
 
 /** Execute one instruction; what it raised, as `vector` or `vector(error code)`. */
 function execute(code: string): string | undefined {

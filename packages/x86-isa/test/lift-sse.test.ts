@@ -10,7 +10,7 @@ import {
   type CodeMode,
 } from "../src/index.js";
 import { DATA_START } from "./vectors/layout.js";
-import { VectorMachine } from "./vectors/machine.js";
+import { VectorEnvironment } from "./vectors/environment.js";
 
 const MODE: CodeMode = { bitness: 64, stackBytes: 8, flat: true, virtual8086: false, protectedMode: true };
 const RAX = 0;
@@ -26,10 +26,10 @@ const singles = (low: number, high: number): bigint => (
 );
 const DENORMAL = 1n;
 
-let machine: VectorMachine;
+let machine: VectorEnvironment;
 
 beforeEach(() => {
-  machine = new VectorMachine();
+  machine = new VectorEnvironment();
   machine.state.rflags = 2n;
   machine.state.set32(MXCSR, MXCSR_RESET);
   machine.state.set64(slot("cr4"), CR4.OSFXSR | CR4.OSXMMEXCPT);

@@ -12,7 +12,7 @@ import {
   type SegmentName,
 } from "../src/index.js";
 import { DATA_START, WINDOW } from "./vectors/layout.js";
-import { VectorMachine } from "./vectors/machine.js";
+import { VectorEnvironment } from "./vectors/environment.js";
 
 const hex = (text: string): Uint8Array => Uint8Array.from(text.split(" "), (byte) => parseInt(byte, 16));
 
@@ -30,14 +30,14 @@ const BIG = 0x4000;
 
 const [RAX, RCX, RBX, RSP, RBP, RSI, RDI] = [0, 1, 3, 4, 5, 6, 7] as const;
 
-let machine: VectorMachine;
+let machine: VectorEnvironment;
 
 function segment(name: SegmentName, base: number, limit: number, rights: number): void {
   machine.state.setSegment(name, { selector: 8, base: BigInt(base), limit, rights });
 }
 
 beforeEach(() => {
-  machine = new VectorMachine();
+  machine = new VectorEnvironment();
   machine.state.rflags = 2n;
   for (const name of ["es", "ss", "ds", "fs", "gs"] as const) segment(name, 0, 0xffff_ffff, DATA_RIGHTS | BIG);
   segment("cs", 0, 0xffff_ffff, CODE_RIGHTS | BIG);

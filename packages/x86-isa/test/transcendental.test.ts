@@ -7,7 +7,7 @@ import {
   liftInstruction,
   slot,
   type CodeMode,
-  type Machine,
+  type ExecutionEnvironment,
 } from "../src/index.js";
 
 const MODE: CodeMode = { bitness: 64, stackBytes: 8, flat: false, virtual8086: false, protectedMode: true };
@@ -31,7 +31,7 @@ function run(opcode: number, first: bigint, second = 0n, control = 0x37f): { st0
   }
   const decoded = decode(Uint8Array.of(0xd9, opcode), 0x1000n, 64);
   if (decoded.kind !== "instruction") throw new Error(decoded.kind);
-  evaluate(liftInstruction(decoded.instruction, MODE), { state } as unknown as Machine);
+  evaluate(liftInstruction(decoded.instruction, MODE), { state } as unknown as ExecutionEnvironment);
   return { st0: st(0), st1: st(1), fsw: state.view.getUint16(slot("fsw"), true) };
 }
 

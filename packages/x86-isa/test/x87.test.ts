@@ -9,7 +9,7 @@ import {
   slot,
   type AccessSize,
   type CodeMode,
-  type Machine,
+  type ExecutionEnvironment,
 } from "../src/index.js";
 
 const [MF, PF] = [16, 14];
@@ -24,7 +24,7 @@ const INDEFINITE = 0xffff_c000_0000_0000_0000n;
 const SIGNALLING = 0x7fff_a000_0000_0000_0000n;
 
 /** A little memory from `BASE` on, and nothing else. */
-class TestMachine {
+class TestEnvironment {
   readonly state = new CpuState();
   readonly bytes = new Uint8Array(BYTES);
 
@@ -47,10 +47,10 @@ class TestMachine {
   }
 }
 
-let m: TestMachine;
+let m: TestEnvironment;
 
 beforeEach(() => {
-  m = new TestMachine();
+  m = new TestEnvironment();
   initX87(m.state);
   for (const name of ["es", "cs", "ss", "ds", "fs", "gs"] as const) {
     m.state.setSegment(name, { selector: 8, base: 0n, limit: 0xffff_ffff, rights: name === "cs" ? 0xc09b : 0xc093 });
@@ -66,7 +66,7 @@ function run(code: string, mode = MODE64): number | undefined {
   if (decoded.kind !== "instruction") throw new Error(decoded.kind);
   m.state.set64(slot("rip"), ip);
   try {
-    evaluate(liftInstruction(decoded.instruction, mode), m as unknown as Machine);
+    evaluate(liftInstruction(decoded.instruction, mode), m as unknown as ExecutionEnvironment);
     return undefined;
   } catch (error) {
     if (!(error instanceof GuestException)) throw error;

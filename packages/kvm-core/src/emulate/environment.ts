@@ -1,5 +1,5 @@
 import {
-  type AccessSize, CPUID_LEAF, CR0, CpuState, DR7_LOCAL, type DecodedInstruction, EFER, GuestException, type InterruptEvent, MSR, type Machine, type MemoryAccess,
+  type AccessSize, CPUID_LEAF, CR0, CpuState, DR7_LOCAL, type DecodedInstruction, EFER, GuestException, type InterruptEvent, MSR, type ExecutionEnvironment, type MemoryAccess,
   RFLAGS, SEGMENT_RIGHTS, type TaskSwitch, type TaskSwitchOutcome, VECTOR, deliverEvent, slot, switchTask,
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import { REQUEST, type MsrAccess } from "../contract/index.js";
@@ -42,7 +42,7 @@ const GENERAL_PROTECTION = 0;
  * What one instruction of a vCPU is emulated in: its memory by way of the guest's page tables and the
  * slots, everything else by way of the core's own functions and the backend's ops (x86_emulate_ops).
  */
-export class EmulatorEnvironment implements Machine {
+export class EmulatorEnvironment implements ExecutionEnvironment {
   readonly state = new CpuState();
   readonly decoded = new DecodeCache();
   /** What the state was before the instruction. */

@@ -13,7 +13,7 @@ import {
   slot,
   type CpuState,
   type DecodedInstruction,
-  type Machine,
+  type ExecutionEnvironment,
   type DecoderFeature,
 } from "@tapvisor/x86-isa";
 import { LOOKUP_ENTRIES, PROCESSOR_AREA, type HostMemory } from "../memory/host-memory.js";
@@ -47,7 +47,7 @@ export interface InterpreterParts {
   readonly processor: number;
   readonly state: CpuState;
   readonly guest: GuestMemory;
-  readonly environment: Machine;
+  readonly environment: ExecutionEnvironment;
   readonly events: GuestEvents;
   readonly stepper: Stepper;
   readonly feature: (name: DecoderFeature) => boolean;

@@ -5,7 +5,7 @@ import {
   WILL_WRITE,
   decodeUop,
   type AccessSize,
-  type Machine,
+  type ExecutionEnvironment,
   type MemoryAccess,
 } from "@tapvisor/x86-isa";
 import type { GuestMemory } from "../paging/index.js";
@@ -33,7 +33,7 @@ export class SlowPaths {
     private readonly fields: EngineFields,
     private readonly blocks: BlockCache,
     private readonly guest: GuestMemory,
-    environment: Machine,
+    environment: ExecutionEnvironment,
   ) {
     this.#view = new DataView(buffer);
     this.#values = new StateValues(environment);

@@ -17,7 +17,7 @@ import {
   type Bitness,
   type CpuState,
   type DecodedInstruction,
-  type Machine,
+  type ExecutionEnvironment,
   type DecoderFeature,
 } from "@tapvisor/x86-isa";
 import type { GuestMemory } from "../paging/guest-memory.js";
@@ -49,7 +49,7 @@ export class Stepper {
   constructor(
     private readonly state: CpuState,
     private readonly memory: GuestMemory,
-    private readonly environment: Machine,
+    private readonly environment: ExecutionEnvironment,
     private readonly events: GuestEvents,
     private readonly feature: (name: DecoderFeature) => boolean,
     /** Told the syntax of each instruction that raises #UD because the processor does not have it. */

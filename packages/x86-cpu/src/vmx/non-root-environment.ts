@@ -36,7 +36,7 @@ import {
   type CpuState,
   type DecodedInstruction,
   type InterruptEvent,
-  type Machine,
+  type ExecutionEnvironment,
   type MemoryAccess,
 } from "@tapvisor/x86-isa";
 import type { GuestMemory } from "../paging/guest-memory.js";
@@ -107,7 +107,7 @@ const generalProtection = (): never => {
 };
 
 /** What an instruction asks of its surroundings in VMX non-root operation: each method decides first whether it exits. */
-export class NonRootEnvironment implements Machine {
+export class NonRootEnvironment implements ExecutionEnvironment {
   readonly state: CpuState;
   readonly #memory: GuestMemory;
   readonly #nonRoot: NonRoot;

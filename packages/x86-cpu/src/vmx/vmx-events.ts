@@ -22,7 +22,7 @@ import {
   type CpuState,
   type InterruptEvent,
   type InterruptionType,
-  type Machine,
+  type ExecutionEnvironment,
 } from "@tapvisor/x86-isa";
 import type { GuestEvents } from "../engine/events.js";
 import { InstructionBreakpoint } from "../engine/stepper.js";
@@ -75,7 +75,7 @@ export class VmxEvents implements GuestEvents {
   #nested = 0;
   /** A VM exit by the monitor trap flag is due before the next instruction. */
   #trapFlagDue = false;
-  #environment: Machine | undefined;
+  #environment: ExecutionEnvironment | undefined;
   /** Instructions that have retired in non-root operation since the processor exists. */
   total = 0;
 
@@ -87,7 +87,7 @@ export class VmxEvents implements GuestEvents {
   ) {}
 
   /** The environment that events are delivered on. */
-  attach(environment: Machine): void {
+  attach(environment: ExecutionEnvironment): void {
     this.#environment = environment;
   }
 
@@ -221,7 +221,7 @@ export class VmxEvents implements GuestEvents {
 
   // --- parts
 
-  #on(): Machine {
+  #on(): ExecutionEnvironment {
     if (this.#environment === undefined) throw new Error("no environment is attached");
     return this.#environment;
   }

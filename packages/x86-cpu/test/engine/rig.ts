@@ -5,7 +5,7 @@ import {
   slot,
   type AccessSize,
   type Bitness,
-  type Machine,
+  type ExecutionEnvironment,
   type MemoryAccess,
 } from "@tapvisor/x86-isa";
 import type { GuestEvents } from "../../src/engine/events.js";
@@ -74,7 +74,7 @@ export class Rig implements GuestEvents {
         (() => {
           throw new GuestException(6);
         }),
-    }) as unknown as Machine;
+    }) as unknown as ExecutionEnvironment;
     const feature = (): boolean => true;
     const onMissing = (syntax: string): void => void this.missing.push(syntax);
     this.stepper = new Stepper(this.state, this.guest, environment, this, feature, onMissing);

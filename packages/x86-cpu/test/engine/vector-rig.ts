@@ -1,4 +1,4 @@
-import { CpuState, GuestException, slot, VECTOR, type Bitness, type Machine } from "@tapvisor/x86-isa";
+import { CpuState, GuestException, slot, VECTOR, type Bitness, type ExecutionEnvironment } from "@tapvisor/x86-isa";
 import {
   CODE,
   CODE_BYTES,
@@ -9,7 +9,7 @@ import {
   WINDOW,
   type Case,
 } from "../../../x86-isa/test/vectors/layout.js";
-import { outcomeOf, setUpState } from "../../../x86-isa/test/vectors/machine.js";
+import { outcomeOf, setUpState } from "../../../x86-isa/test/vectors/environment.js";
 import { startIp, type Origin, type Outcome } from "../../../x86-isa/test/vectors/program.js";
 import { NotLifted, type Executor } from "../../../x86-isa/test/vectors/run.js";
 import type { GuestEvents } from "../../src/engine/events.js";
@@ -53,7 +53,7 @@ export class VectorRig implements GuestEvents {
     this.state = new CpuState(buffer, PROCESSOR_AREA.state);
     const pager = new Pager(this.state, ram, { physicalAddressBits: 46, page1Gb: true }, IDENTITY);
     this.guest = new GuestMemory(this.state, ram, pager, new Tlb(buffer, PROCESSOR_AREA.tlb, ram.base));
-    const offered: Partial<Machine> = {
+    const offered: Partial<ExecutionEnvironment> = {
       state: this.state,
       load: this.guest.load.bind(this.guest),
       store: this.guest.store.bind(this.guest),
@@ -64,8 +64,8 @@ export class VectorRig implements GuestEvents {
     };
     // A system instruction that a case runs into by chance raises #UD.
     const environment = new Proxy(offered, {
-      get: (target, name: keyof Machine) => target[name] ?? refuse,
-    }) as Machine;
+      get: (target, name: keyof ExecutionEnvironment) => target[name] ?? refuse,
+    }) as ExecutionEnvironment;
     const feature = (): boolean => true;
     const onMissing = (syntax: string): void => {
       this.missing = syntax;

@@ -1,4 +1,4 @@
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import { slot } from "../state/layout.js";
 import { instructionPointerBits, type DecodedInstruction } from "../decode/instruction.js";
 import { liftInstruction, unpackSystem, type LiftedBlock } from "../lift/block.js";
@@ -16,7 +16,7 @@ class BlockValues extends StateValues {
   next = 0;
 
   constructor(
-    machine: Machine,
+    machine: ExecutionEnvironment,
     private readonly block: LiftedBlock,
   ) {
     super(machine);
@@ -47,7 +47,7 @@ class BlockValues extends StateValues {
  * Whatever the machine throws (a fault, its own signal to leave) passes through. General registers, RIP and flags are
  * then as they were, so that the instruction can be restarted.
  */
-export function evaluate(block: LiftedBlock, machine: Machine): void {
+export function evaluate(block: LiftedBlock, machine: ExecutionEnvironment): void {
   if (block.instructions.length > 1) throw new RangeError("the evaluator executes one instruction at a time");
   const { state } = machine;
   state.checkpoint();
@@ -70,7 +70,11 @@ export function evaluate(block: LiftedBlock, machine: Machine): void {
  * Lift one instruction and execute it. State fields `rip`, `currentRip` and `nextRip` are set by the caller; the offset
  * of the instruction to go on with is left in `nextRip`, and `rip` stays.
  */
-export function executeInstruction(machine: Machine, instruction: DecodedInstruction, mode: CodeMode): void {
+export function executeInstruction(
+  machine: ExecutionEnvironment,
+  instruction: DecodedInstruction,
+  mode: CodeMode,
+): void {
   const { state } = machine;
   const rip = state.get64(RIP);
   evaluate(liftInstruction(instruction, mode), machine);

@@ -1,4 +1,4 @@
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import { slot } from "../state/layout.js";
 import type { Uop, UopValues } from "../uops/definition.js";
 import { uopDefinition } from "../uops/table.js";
@@ -12,7 +12,7 @@ const u64 = (value: bigint): bigint => BigInt.asUintN(64, value);
 export class StateValues implements UopValues {
   uop: Uop = { op: 0, d: 0, a: 0, b: 0, imm: 0n };
 
-  constructor(readonly machine: Machine) {}
+  constructor(readonly machine: ExecutionEnvironment) {}
 
   /** Execute one micro-operation; a fault is thrown. */
   run(uop: Uop): void {

@@ -1,6 +1,6 @@
 import { Register } from "../decode/iced.js";
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import { CR3, CR4 } from "../tables/registers.js";
 import { linearAddress } from "./memory.js";
 import { GPR, cr4, generalProtection, is64Bit, isCanonical, requireCpl0, undefinedOpcode } from "./mode.js";
@@ -25,7 +25,7 @@ const special = (i: DecodedInstruction, n: number, first: Register): number => {
 
 const CONTROL_REGISTERS: readonly number[] = [0, 2, 3, 4, 8];
 
-function controlRegister(m: Machine, i: DecodedInstruction, n: number): number {
+function controlRegister(m: ExecutionEnvironment, i: DecodedInstruction, n: number): number {
   const cr = special(i, n, Register.CR0);
   if (!CONTROL_REGISTERS.includes(cr)) undefinedOpcode();
   requireCpl0(m.state);
@@ -33,35 +33,35 @@ function controlRegister(m: Machine, i: DecodedInstruction, n: number): number {
 }
 
 /** MOV r, CRn. */
-export function movFromControl(m: Machine, i: DecodedInstruction): void {
+export function movFromControl(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const cr = controlRegister(m, i, 1);
   const value = m.readControl(cr, registerIndex(i, 0));
   writeOperand(m, operandOf(i, 0), 8, value);
 }
 
 /** MOV CRn, r. */
-export function movToControl(m: Machine, i: DecodedInstruction): void {
+export function movToControl(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const cr = controlRegister(m, i, 0);
   m.writeControl(cr, readOperand(m, operandOf(i, 1), is64Bit(m.state) ? 8 : 4), registerIndex(i, 1));
 }
 
 /** MOV r, DRn. The machine makes the checks: an interception comes before them. */
-export function movFromDebug(m: Machine, i: DecodedInstruction): void {
+export function movFromDebug(m: ExecutionEnvironment, i: DecodedInstruction): void {
   writeOperand(m, operandOf(i, 0), 8, m.readDebug(special(i, 1, Register.DR0), registerIndex(i, 0)));
 }
 
 /** MOV DRn, r. */
-export function movToDebug(m: Machine, i: DecodedInstruction): void {
+export function movToDebug(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const value = readOperand(m, operandOf(i, 1), is64Bit(m.state) ? 8 : 4);
   m.writeDebug(special(i, 0, Register.DR0), value, registerIndex(i, 1));
 }
 
-export function clts(m: Machine): void {
+export function clts(m: ExecutionEnvironment): void {
   requireCpl0(m.state);
   m.clearTaskSwitched();
 }
 
-export function lmsw(m: Machine, i: DecodedInstruction): void {
+export function lmsw(m: ExecutionEnvironment, i: DecodedInstruction): void {
   requireCpl0(m.state);
   const operand = operandOf(i, 0);
   const value = Number(readOperand(m, operand, 2));
@@ -72,12 +72,12 @@ export function lmsw(m: Machine, i: DecodedInstruction): void {
 }
 
 /** A register destination takes as much of CR0 as it has room for, memory 16 bits. */
-export function smsw(m: Machine, i: DecodedInstruction): void {
+export function smsw(m: ExecutionEnvironment, i: DecodedInstruction): void {
   checkUmip(m);
   writeOperand(m, operandOf(i, 0), 2, m.readControl(0, GPR.RAX));
 }
 
-export function invlpg(m: Machine, i: DecodedInstruction): void {
+export function invlpg(m: ExecutionEnvironment, i: DecodedInstruction): void {
   requireCpl0(m.state);
   const memory = memoryOf(i);
   const offset = effectiveAddress(m, memory);
@@ -87,7 +87,7 @@ export function invlpg(m: Machine, i: DecodedInstruction): void {
   m.invalidatePage(BigInt.asUintN(sixtyFour ? 64 : 32, base + offset), i);
 }
 
-export function invpcid(m: Machine, i: DecodedInstruction): void {
+export function invpcid(m: ExecutionEnvironment, i: DecodedInstruction): void {
   m.precheck("invpcid", i);
   requireCpl0(m.state);
   const register = operandOf(i, 0);

@@ -1,4 +1,4 @@
-import type { Machine, MemoryAccess } from "../machine.js";
+import type { ExecutionEnvironment, MemoryAccess } from "../environment.js";
 import type { SegmentState } from "../state/cpu-state.js";
 import { INTERRUPTIBILITY, INTR_TYPE } from "../tables/events.js";
 import { CR4, RFLAGS } from "../tables/registers.js";
@@ -51,7 +51,7 @@ const RETURN_FLAGS_CLEARED = RFLAGS.TF | RFLAGS.NT | RFLAGS.RF | RFLAGS.VM;
  * "Interrupt and Exception Handling"). The handler's address is left in `nextRip`. A fault on the way is thrown as
  * {@link GuestException} with nothing changed; `escalate` says what becomes of it.
  */
-export function deliverEvent(m: Machine, event: InterruptEvent): void {
+export function deliverEvent(m: ExecutionEnvironment, event: InterruptEvent): void {
   const s = m.state;
   if (!isProtected(s)) deliverReal(m, event);
   else if (isLongMode(s)) deliverLong(m, event);
@@ -60,12 +60,12 @@ export function deliverEvent(m: Machine, event: InterruptEvent): void {
 }
 
 /** RFLAGS as it is pushed. */
-function flagsImage(m: Machine, event: InterruptEvent): bigint {
+function flagsImage(m: ExecutionEnvironment, event: InterruptEvent): bigint {
   const flags = m.state.rflags;
   return event.resumeFlag === true ? flags | RFLAGS.RF : flags & ~(event.resumeFlag === false ? RFLAGS.RF : 0n);
 }
 
-function deliverReal(m: Machine, event: InterruptEvent): void {
+function deliverReal(m: ExecutionEnvironment, event: InterruptEvent): void {
   const s = m.state;
   const at = event.vector * 4;
   if (at + 3 > s.get32(SLOT.idtrLimit)) generalProtection(idtError(event));
@@ -74,7 +74,7 @@ function deliverReal(m: Machine, event: InterruptEvent): void {
 }
 
 /** Push FLAGS, CS, IP and go where the four bytes of the vector point: real mode, and virtual-8086 mode redirected. */
-function pushReal(m: Machine, event: InterruptEvent, entry: bigint, flags: bigint): void {
+function pushReal(m: ExecutionEnvironment, event: InterruptEvent, entry: bigint, flags: bigint): void {
   const s = m.state;
   const vector = m.load(linearOf(m, entry), 4, SYSTEM_READ);
   const writer = StackWriter.current(m);
@@ -92,7 +92,7 @@ function pushReal(m: Machine, event: InterruptEvent, entry: bigint, flags: bigin
  * INT n in virtual-8086 mode that the redirection bitmap sends to the program's own handler (SDM vol. 3, "Class 3 -
  * Software Interrupt Handling in Virtual-8086 Mode"; methods 5 and 6 of its table).
  */
-export function redirectVirtual8086(m: Machine, event: InterruptEvent): void {
+export function redirectVirtual8086(m: ExecutionEnvironment, event: InterruptEvent): void {
   const s = m.state;
   const flags = s.rflags;
   const ioPrivileged = (flags & RFLAGS.IOPL) === RFLAGS.IOPL;
@@ -108,7 +108,7 @@ export function redirectVirtual8086(m: Machine, event: InterruptEvent): void {
 }
 
 /** Whether the software-interrupt redirection bitmap of the TSS sends `vector` to the program (CR4.VME). */
-export function isRedirected(m: Machine, vector: number): boolean {
+export function isRedirected(m: ExecutionEnvironment, vector: number): boolean {
   const s = m.state;
   if ((cr4(s) & CR4.VME) === 0n) return false;
   const tr = s.segment("tr");
@@ -136,7 +136,7 @@ interface Gate {
 const T = SYSTEM_DESCRIPTOR;
 
 /** Read and check the IDT entry of an event. */
-function readGate(m: Machine, event: InterruptEvent): Gate {
+function readGate(m: ExecutionEnvironment, event: InterruptEvent): Gate {
   const s = m.state;
   const long = isLongMode(s);
   const bytes = long ? 16 : 8;
@@ -166,7 +166,7 @@ function readGate(m: Machine, event: InterruptEvent): Gate {
 }
 
 /** The handler's code segment: at least as privileged as the program. */
-function handlerCode(m: Machine, gate: Gate, ext: number): Descriptor {
+function handlerCode(m: ExecutionEnvironment, gate: Gate, ext: number): Descriptor {
   if (isNull(gate.selector)) generalProtection(ext);
   const error = selectorError(gate.selector) | ext;
   const d = readDescriptor(m, gate.selector) ?? generalProtection(error);
@@ -179,7 +179,7 @@ function handlerCode(m: Machine, gate: Gate, ext: number): Descriptor {
 }
 
 /** Enter the handler: flags by the gate's type, then CS and the instruction pointer. */
-function enterHandler(m: Machine, gate: Gate, code: Descriptor, level: number): void {
+function enterHandler(m: ExecutionEnvironment, gate: Gate, code: Descriptor, level: number): void {
   const interruptGate = gate.type === T.INTERRUPT_GATE || gate.type === T.INTERRUPT_GATE16;
   setFlags(m, 0n, interruptGate ? RETURN_FLAGS_CLEARED | RFLAGS.IF : RETURN_FLAGS_CLEARED);
   m.state.setSegment("cs", codeSegment(m, code, gate.selector, level));
@@ -190,7 +190,7 @@ const accessAt = (level: number, current: number): MemoryAccess =>
   // Pushes on the stack of an inner level have that level's privilege.
   level < 3 && current === 3 ? { write: true, stack: true, system: true } : { write: true, stack: true };
 
-function deliverProtected(m: Machine, event: InterruptEvent): void {
+function deliverProtected(m: ExecutionEnvironment, event: InterruptEvent): void {
   const s = m.state;
   const ext = extOf(event);
   const gate = readGate(m, event);
@@ -255,7 +255,7 @@ function deliverProtected(m: Machine, event: InterruptEvent): void {
   setStackPointer(m, writer.pointer);
 }
 
-function deliverLong(m: Machine, event: InterruptEvent): void {
+function deliverLong(m: ExecutionEnvironment, event: InterruptEvent): void {
   const s = m.state;
   const ext = extOf(event);
   const gate = readGate(m, event);

@@ -1,4 +1,4 @@
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import type { SegmentState } from "../state/cpu-state.js";
 import { SEGMENT_RIGHTS, SEGMENT_TYPE, SELECTOR } from "../tables/segments.js";
 import { SYSTEM_READ, SYSTEM_WRITE } from "./memory.js";
@@ -48,7 +48,7 @@ export function parseDescriptor(selector: number, linear: bigint, raw: bigint): 
  * Read the descriptor that a selector names; undefined where it lies outside its table. `bytes` is what the limit has
  * to cover: 16 for a system descriptor in IA-32e mode.
  */
-export function readDescriptor(m: Machine, selector: number, bytes: 8 | 16 = 8): Descriptor | undefined {
+export function readDescriptor(m: ExecutionEnvironment, selector: number, bytes: 8 | 16 = 8): Descriptor | undefined {
   const s = m.state;
   let base: bigint;
   let limit: number;
@@ -67,18 +67,18 @@ export function readDescriptor(m: Machine, selector: number, bytes: 8 | 16 = 8):
 }
 
 /** A linear address cut to what the mode has. */
-export function linearOf(m: Machine, address: bigint): bigint {
+export function linearOf(m: ExecutionEnvironment, address: bigint): bigint {
   return isLongMode(m.state) ? BigInt.asUintN(64, address) : address & 0xffffffffn;
 }
 
 /** Upper 8 bytes of a 16-byte system descriptor: bits 63:32 of its base (or offset), and its second type field. */
-export function readUpperHalf(m: Machine, descriptor: Descriptor): { high: bigint; type: number } {
+export function readUpperHalf(m: ExecutionEnvironment, descriptor: Descriptor): { high: bigint; type: number } {
   const raw = m.load(linearOf(m, descriptor.linear + 8n), 8, SYSTEM_READ);
   return { high: (raw & 0xffffffffn) << 32n, type: Number((raw >> 40n) & 0x1fn) };
 }
 
 /** Set the accessed bit of a code or data descriptor, and give the segment with it set. */
-export function markAccessed(m: Machine, d: Descriptor): number {
+export function markAccessed(m: ExecutionEnvironment, d: Descriptor): number {
   if ((d.rights & SEGMENT_TYPE.ACCESSED) === 0) {
     m.store(linearOf(m, d.linear + 5n), 1, ((d.raw >> 40n) & 0xffn) | 1n, SYSTEM_WRITE);
   }
@@ -86,7 +86,7 @@ export function markAccessed(m: Machine, d: Descriptor): number {
 }
 
 /** Raise what {@link markAccessed} would raise. */
-export function probeAccessed(m: Machine, d: Descriptor): void {
+export function probeAccessed(m: ExecutionEnvironment, d: Descriptor): void {
   if ((d.rights & SEGMENT_TYPE.ACCESSED) === 0) m.probe(linearOf(m, d.linear + 5n), 1, SYSTEM_WRITE);
 }
 

@@ -1,5 +1,5 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine, MemoryAccess } from "../machine.js";
+import type { ExecutionEnvironment, MemoryAccess } from "../environment.js";
 import type { SegmentState } from "../state/cpu-state.js";
 import { SEGMENT_RIGHTS, SYSTEM_DESCRIPTOR } from "../tables/segments.js";
 import { VECTOR } from "../tables/vectors.js";
@@ -46,7 +46,7 @@ type Size = 2 | 4 | 8;
 
 const operandBytes = (i: DecodedInstruction): Size => (i.operandSize === 0 ? 2 : i.operandSize);
 
-function farOperand(m: Machine, i: DecodedInstruction): FarPointer {
+function farOperand(m: ExecutionEnvironment, i: DecodedInstruction): FarPointer {
   const operand = operandOf(i, 0);
   if (operand.kind === "far") return { selector: operand.selector, offset: BigInt(operand.offset) };
   if (operand.kind !== "memory") throw new RangeError("a far transfer takes a far pointer");
@@ -63,18 +63,18 @@ export function checkTarget(code: Pick<SegmentState, "limit" | "rights">, offset
 }
 
 /** In IA-32e mode a code segment with both L and D is #GP. */
-export function checkCodeSize(m: Machine, d: Descriptor, ext = 0): void {
+export function checkCodeSize(m: ExecutionEnvironment, d: Descriptor, ext = 0): void {
   const both = SEGMENT_RIGHTS.L | SEGMENT_RIGHTS.DB;
   if (isLongMode(m.state) && (d.rights & both) === both) generalProtection(selectorError(d.selector) | ext);
 }
 
 /** CS from a descriptor, with the RPL of the selector replaced by the privilege level that it runs at. */
-export function codeSegment(m: Machine, d: Descriptor, selector: number, level: number): SegmentState {
+export function codeSegment(m: ExecutionEnvironment, d: Descriptor, selector: number, level: number): SegmentState {
   return segmentFrom(d, (selector & ~3) | level, markAccessed(m, d));
 }
 
 /** Commit a transfer of control. */
-export function transferTo(m: Machine, cs: SegmentState, offset: bigint): void {
+export function transferTo(m: ExecutionEnvironment, cs: SegmentState, offset: bigint): void {
   m.state.setSegment("cs", cs);
   m.state.set64(SLOT.nextRip, offset);
   m.modeChanged();
@@ -83,7 +83,7 @@ export function transferTo(m: Machine, cs: SegmentState, offset: bigint): void {
 /** What a far JMP or CALL does to save where it came from, once the target is known. */
 type Link = "jmp" | "call";
 
-function realTransfer(m: Machine, link: Link, size: Size, { selector, offset }: FarPointer): void {
+function realTransfer(m: ExecutionEnvironment, link: Link, size: Size, { selector, offset }: FarPointer): void {
   const s = m.state;
   const target = offset & maskOf(size);
   if (target > BigInt(s.segment("cs").limit)) generalProtection();
@@ -93,7 +93,7 @@ function realTransfer(m: Machine, link: Link, size: Size, { selector, offset }: 
 }
 
 /** Push CS and the return address on the current stack; the stack pointer moves with the commit. */
-function pushLink(m: Machine, size: Size): { commit(): void } {
+function pushLink(m: ExecutionEnvironment, size: Size): { commit(): void } {
   const s = m.state;
   const writer = StackWriter.current(m);
   writer.push(size, BigInt(s.segment("cs").selector));
@@ -108,7 +108,7 @@ function pushLink(m: Machine, size: Size): { commit(): void } {
 }
 
 /** To a code segment without a gate: the privilege level stays. */
-function directTransfer(m: Machine, link: Link, size: Size, pointer: FarPointer, d: Descriptor): void {
+function directTransfer(m: ExecutionEnvironment, link: Link, size: Size, pointer: FarPointer, d: Descriptor): void {
   const { selector, offset } = pointer;
   const level = cpl(m.state);
   const error = selectorError(selector);
@@ -130,7 +130,7 @@ interface Gate {
   readonly parameters: number;
 }
 
-function readCallGate(m: Machine, d: Descriptor): Gate {
+function readCallGate(m: ExecutionEnvironment, d: Descriptor): Gate {
   const low = d.raw & 0xffffn;
   const selector = Number((d.raw >> 16n) & 0xffffn);
   const middle = ((d.raw >> 48n) & 0xffffn) << 16n;
@@ -149,7 +149,7 @@ function readCallGate(m: Machine, d: Descriptor): Gate {
 }
 
 /** The code segment that a call gate names (SDM vol. 3, "Accessing a Code Segment Through a Call Gate"). */
-function gateTarget(m: Machine, link: Link, gate: Gate): Descriptor {
+function gateTarget(m: ExecutionEnvironment, link: Link, gate: Gate): Descriptor {
   if (isNull(gate.selector)) generalProtection();
   const error = selectorError(gate.selector);
   const d = readDescriptor(m, gate.selector) ?? generalProtection(error);
@@ -166,7 +166,7 @@ function gateTarget(m: Machine, link: Link, gate: Gate): Descriptor {
   return d;
 }
 
-function gateTransfer(m: Machine, link: Link, pointer: FarPointer, descriptor: Descriptor): void {
+function gateTransfer(m: ExecutionEnvironment, link: Link, pointer: FarPointer, descriptor: Descriptor): void {
   const s = m.state;
   const level = cpl(s);
   const error = selectorError(pointer.selector);
@@ -187,7 +187,7 @@ function gateTransfer(m: Machine, link: Link, pointer: FarPointer, descriptor: D
 }
 
 /** A call gate to more privilege: stack from the TSS, parameters copied (SDM vol. 2, "CALL", MORE-PRIVILEGE). */
-function innerCall(m: Machine, gate: Gate, code: Descriptor, level: number): void {
+function innerCall(m: ExecutionEnvironment, gate: Gate, code: Descriptor, level: number): void {
   const s = m.state;
   const long = isLongMode(s);
   const stack = innerStack(m, level, 0);
@@ -220,7 +220,7 @@ function innerCall(m: Machine, gate: Gate, code: Descriptor, level: number): voi
 
 const T = SYSTEM_DESCRIPTOR;
 
-function protectedTransfer(m: Machine, link: Link, size: Size, pointer: FarPointer): void {
+function protectedTransfer(m: ExecutionEnvironment, link: Link, size: Size, pointer: FarPointer): void {
   const { selector } = pointer;
   const long = isLongMode(m.state);
   if (isNull(selector)) generalProtection();
@@ -266,7 +266,7 @@ function protectedTransfer(m: Machine, link: Link, size: Size, pointer: FarPoint
 }
 
 function farTransfer(link: Link) {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     const pointer = farOperand(m, i);
     const size = operandBytes(i);
     if (usesDescriptors(m.state)) protectedTransfer(m, link, size, pointer);
@@ -278,7 +278,7 @@ export const jmpFar = farTransfer("jmp");
 export const callFar = farTransfer("call");
 
 /** RET far, with its immediate (SDM vol. 2, "RET - Return From Procedure"). */
-export function retFar(m: Machine, i: DecodedInstruction): void {
+export function retFar(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const s = m.state;
   const size = operandBytes(i);
   const operand = i.operands[0];
@@ -307,7 +307,7 @@ export function retFar(m: Machine, i: DecodedInstruction): void {
 }
 
 /** CS as RET and IRET check it: by the RPL of the selector that is popped. */
-export function returnCode(m: Machine, selector: number): Descriptor {
+export function returnCode(m: ExecutionEnvironment, selector: number): Descriptor {
   if (isNull(selector)) generalProtection();
   const error = selectorError(selector);
   const d = readDescriptor(m, selector) ?? generalProtection(error);
@@ -335,7 +335,12 @@ export interface OuterReturn {
  * The SS that a return to privilege level `level` may load; a null one only where it leads to 64-bit mode below CPL 3.
  * Call the result to load it: it marks the descriptor accessed.
  */
-export function returnStack(m: Machine, code: Descriptor, selector: number, level: number): () => SegmentState {
+export function returnStack(
+  m: ExecutionEnvironment,
+  code: Descriptor,
+  selector: number,
+  level: number,
+): () => SegmentState {
   if (!isNull(selector)) {
     const d = stackDescriptor(m, selector, level);
     probeAccessed(m, d);
@@ -346,7 +351,7 @@ export function returnStack(m: Machine, code: Descriptor, selector: number, leve
   return () => nullSegment(selector, level);
 }
 
-function outerReturn(m: Machine, r: OuterReturn): void {
+function outerReturn(m: ExecutionEnvironment, r: OuterReturn): void {
   const level = rplOf(r.selector);
   const ss = returnStack(m, r.code, r.ssSelector, level);
   checkTarget(r.code, r.target, isLongMode(m.state));
@@ -356,7 +361,7 @@ function outerReturn(m: Machine, r: OuterReturn): void {
 
 /** Commit a return to an outer privilege level. */
 export function loadOuter(
-  m: Machine,
+  m: ExecutionEnvironment,
   cs: SegmentState,
   ss: () => SegmentState,
   target: bigint,

@@ -1,5 +1,5 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import type { SegmentState } from "../state/cpu-state.js";
 import { CR4, EFER, RFLAGS } from "../tables/registers.js";
 import { SEGMENT_RIGHTS, SEGMENT_RIGHTS_DPL_SHIFT } from "../tables/segments.js";
@@ -33,7 +33,7 @@ function flat(selector: number, type: number, dpl: number, size: number): Segmen
   };
 }
 
-function enter(m: Machine, cs: number, ss: number, dpl: number, long: boolean, rip: bigint): void {
+function enter(m: ExecutionEnvironment, cs: number, ss: number, dpl: number, long: boolean, rip: bigint): void {
   const s = m.state;
   s.setSegment("cs", flat(cs, CODE, dpl, long ? SEGMENT_RIGHTS.L : SEGMENT_RIGHTS.DB));
   s.setSegment("ss", flat(ss, DATA, dpl, SEGMENT_RIGHTS.DB));
@@ -41,7 +41,7 @@ function enter(m: Machine, cs: number, ss: number, dpl: number, long: boolean, r
   m.modeChanged();
 }
 
-function requireSyscall(m: Machine): void {
+function requireSyscall(m: ExecutionEnvironment): void {
   const s = m.state;
   if (!is64Bit(s) && m.legacySyscall !== true) undefinedOpcode();
   if ((s.get64(SLOT.efer) & EFER.SCE) === 0n) undefinedOpcode();
@@ -51,7 +51,7 @@ function requireSyscall(m: Machine): void {
  * SYSCALL (SDM vol. 2, "SYSCALL - Fast System Call"). AMD has it in compatibility mode, with the target in CSTAR, and in
  * legacy mode, with the target in STAR and only IF and VM cleared (APM vol. 3, "SYSCALL").
  */
-export function syscall(m: Machine): void {
+export function syscall(m: ExecutionEnvironment): void {
   requireSyscall(m);
   const s = m.state;
   const flags = s.rflags;
@@ -70,7 +70,7 @@ export function syscall(m: Machine): void {
 /** Flags that SYSRET takes from R11: all but RF and VM. */
 const SYSRET_FLAGS = 0x3c7fd7n & ~RFLAGS.FIXED;
 
-export function sysret(m: Machine, i: DecodedInstruction): void {
+export function sysret(m: ExecutionEnvironment, i: DecodedInstruction): void {
   requireSyscall(m);
   requireCpl0(m.state);
   const s = m.state;
@@ -89,21 +89,21 @@ export function sysret(m: Machine, i: DecodedInstruction): void {
 }
 
 /** SYSRET outside IA-32e mode, AMD's: there is no flags image, interrupts are switched on. */
-function legacySysret(m: Machine): void {
+function legacySysret(m: ExecutionEnvironment): void {
   const s = m.state;
   const base = Number((s.get64(SLOT.star) >> 48n) & 0xffffn);
   enter(m, base | 3, (base + 8) | 3, 3, false, s.gpr(GPR.RCX) & 0xffffffffn);
   setFlags(m, RFLAGS.IF, RFLAGS.IF);
 }
 
-function sysenterSelector(m: Machine): number {
+function sysenterSelector(m: ExecutionEnvironment): number {
   const s = m.state;
   const selector = Number(s.get64(SLOT.sysenterCs) & 0xfffcn);
   if (!isProtected(s) || selector === 0) generalProtection();
   return selector;
 }
 
-export function sysenter(m: Machine): void {
+export function sysenter(m: ExecutionEnvironment): void {
   const s = m.state;
   const selector = sysenterSelector(m);
   const long = isLongMode(s);
@@ -113,7 +113,7 @@ export function sysenter(m: Machine): void {
   s.setGpr(GPR.RSP, s.get64(SLOT.sysenterEsp) & mask);
 }
 
-export function sysexit(m: Machine, i: DecodedInstruction): void {
+export function sysexit(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const s = m.state;
   const selector = sysenterSelector(m);
   requireCpl0(s);
@@ -127,7 +127,7 @@ export function sysexit(m: Machine, i: DecodedInstruction): void {
   s.setGpr(GPR.RSP, rsp);
 }
 
-export function swapgs(m: Machine): void {
+export function swapgs(m: ExecutionEnvironment): void {
   const s = m.state;
   if (!is64Bit(s)) undefinedOpcode();
   requireCpl0(s);
@@ -136,13 +136,13 @@ export function swapgs(m: Machine): void {
   s.set64(SLOT.kernelGsBase, gs.base);
 }
 
-function requireFsGsBase(m: Machine): void {
+function requireFsGsBase(m: ExecutionEnvironment): void {
   if (!is64Bit(m.state) || (cr4(m.state) & CR4.FSGSBASE) === 0n) undefinedOpcode();
 }
 
 /** RDFSBASE, RDGSBASE. */
 export function readBase(name: "fs" | "gs") {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     requireFsGsBase(m);
     const operand = operandOf(i, 0);
     if (operand.kind === "register") writeRegister(m, operand.register, m.state.segment(name).base);
@@ -151,7 +151,7 @@ export function readBase(name: "fs" | "gs") {
 
 /** WRFSBASE, WRGSBASE. */
 export function writeBase(name: "fs" | "gs") {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     requireFsGsBase(m);
     const operand = operandOf(i, 0);
     if (operand.kind !== "register") return;

@@ -1,5 +1,5 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import { INTERRUPTIBILITY } from "../tables/events.js";
 import { CR4, RFLAGS } from "../tables/registers.js";
 import { peek, setStackPointer, stackPointer, StackWriter } from "./memory.js";
@@ -16,18 +16,18 @@ import {
 } from "./mode.js";
 
 /** Which flag CLI and STI change here: IF, the virtual VIF, or none at all (#GP). */
-function interruptFlag(m: Machine): "IF" | "VIF" {
+function interruptFlag(m: ExecutionEnvironment): "IF" | "VIF" {
   const s = m.state;
   if (!isProtected(s) || iopl(s) >= cpl(s)) return "IF";
   if (isVirtual8086(s) ? (cr4(s) & CR4.VME) !== 0n : cpl(s) === 3 && (cr4(s) & CR4.PVI) !== 0n) return "VIF";
   return generalProtection();
 }
 
-export function cli(m: Machine): void {
+export function cli(m: ExecutionEnvironment): void {
   setFlags(m, 0n, RFLAGS[interruptFlag(m)]);
 }
 
-export function sti(m: Machine): void {
+export function sti(m: ExecutionEnvironment): void {
   const s = m.state;
   const flag = interruptFlag(m);
   if (flag === "VIF") {
@@ -46,7 +46,7 @@ type Size = 2 | 4 | 8;
 const sizeOf = (i: DecodedInstruction): Size => (i.operandSize === 0 ? 2 : i.operandSize);
 
 /** In virtual-8086 mode below IOPL 3 PUSHF and POPF trap to the monitor, except the 16-bit forms with CR4.VME. */
-function virtualFlags(m: Machine, size: Size): boolean {
+function virtualFlags(m: ExecutionEnvironment, size: Size): boolean {
   const s = m.state;
   if (!isProtected(s) || !isVirtual8086(s) || iopl(s) === 3) return false;
   if ((cr4(s) & CR4.VME) === 0n || size !== 2) generalProtection();
@@ -54,7 +54,7 @@ function virtualFlags(m: Machine, size: Size): boolean {
 }
 
 /** PUSHF, PUSHFD, PUSHFQ. */
-export function pushf(m: Machine, i: DecodedInstruction): void {
+export function pushf(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const size = sizeOf(i);
   let image = m.state.rflags & ~(RFLAGS.VM | RFLAGS.RF);
   if (virtualFlags(m, size)) {
@@ -71,7 +71,7 @@ const ALWAYS =
   RFLAGS.CF | RFLAGS.PF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.SF | RFLAGS.TF | RFLAGS.DF | RFLAGS.OF | RFLAGS.NT;
 
 /** POPF, POPFD, POPFQ (SDM vol. 2, "POPF", effect of the instruction on EFLAGS). */
-export function popf(m: Machine, i: DecodedInstruction): void {
+export function popf(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const s = m.state;
   const size = sizeOf(i);
   const virtual = virtualFlags(m, size);
@@ -94,7 +94,7 @@ export function popf(m: Machine, i: DecodedInstruction): void {
 
 /** CLAC and STAC: CPL 0 only. */
 export function setAlignmentCheck(value: boolean) {
-  return (m: Machine): void => {
+  return (m: ExecutionEnvironment): void => {
     if (cpl(m.state) > 0) undefinedOpcode();
     setFlags(m, value ? RFLAGS.AC : 0n, RFLAGS.AC);
   };

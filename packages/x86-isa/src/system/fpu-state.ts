@@ -1,5 +1,5 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import type { CpuState } from "../state/cpu-state.js";
 import {
   FX_IMAGE,
@@ -43,7 +43,7 @@ class Area {
 
   /** @throws GuestException #GP(0) where the address is not aligned, and what an access to the area meets */
   constructor(
-    private readonly m: Machine,
+    private readonly m: ExecutionEnvironment,
     i: DecodedInstruction,
     { size, alignment, write }: { size: number; alignment: bigint; write: boolean },
   ) {
@@ -110,7 +110,7 @@ const FX_OPERAND = { size: FX_IMAGE_BYTES, alignment: 16n } as const;
 const savesSse = (s: CpuState): boolean => (cr4(s) & CR4.OSFXSR) !== 0n;
 
 /** FXSAVE. Without CR4.OSFXSR the SSE part of the image stays as it is, which both vendors leave to the processor. */
-export function fxsave(m: Machine, i: DecodedInstruction): void {
+export function fxsave(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const s = m.state;
   requireFpu(s, CR0.EM | CR0.TS);
   const area = new Area(m, i, { ...FX_OPERAND, write: true });
@@ -120,7 +120,7 @@ export function fxsave(m: Machine, i: DecodedInstruction): void {
   area.writeXmm();
 }
 
-export function fxrstor(m: Machine, i: DecodedInstruction): void {
+export function fxrstor(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const s = m.state;
   requireFpu(s, CR0.EM | CR0.TS);
   const area = new Area(m, i, { ...FX_OPERAND, write: false });
@@ -139,7 +139,7 @@ export function componentsInUse(s: CpuState): bigint {
 }
 
 /** #UD and #NM of the XSAVE instructions; returns the requested-feature bitmap. */
-function requested(m: Machine): bigint {
+function requested(m: ExecutionEnvironment): bigint {
   const s = m.state;
   if ((cr4(s) & CR4.OSXSAVE) === 0n) undefinedOpcode();
   requireFpu(s, CR0.TS);
@@ -151,7 +151,7 @@ const XSAVE_OPERAND = { size: XSAVE_HEADER.END, alignment: 64n } as const;
 
 /** XSAVE, and XSAVEOPT, which leaves out what is in its initial configuration. */
 export function xsave(optimized: boolean) {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     const s = m.state;
     const wanted = requested(m);
     const area = new Area(m, i, { ...XSAVE_OPERAND, write: true });
@@ -168,7 +168,7 @@ export function xsave(optimized: boolean) {
 }
 
 /** XSAVEC: the compacted format, whose components here are those of the legacy region. */
-export function xsavec(m: Machine, i: DecodedInstruction): void {
+export function xsavec(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const s = m.state;
   const wanted = requested(m);
   const area = new Area(m, i, { ...XSAVE_OPERAND, write: true });
@@ -185,7 +185,7 @@ export function xsavec(m: Machine, i: DecodedInstruction): void {
 }
 
 /** XRSTOR, of either format. */
-export function xrstor(m: Machine, i: DecodedInstruction): void {
+export function xrstor(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const s = m.state;
   const wanted = requested(m);
   const area = new Area(m, i, { ...XSAVE_OPERAND, write: false });
@@ -215,6 +215,6 @@ export function xrstor(m: Machine, i: DecodedInstruction): void {
 }
 
 /** XCR0, or by index 1 the components that are in use (SDM vol. 2, "XGETBV"). */
-export function readExtendedControl(m: Machine, index: number): bigint {
+export function readExtendedControl(m: ExecutionEnvironment, index: number): bigint {
   return index === 1 ? m.readXcr(0) & componentsInUse(m.state) : m.readXcr(index);
 }

@@ -1,6 +1,6 @@
 import { Code, Mnemonic } from "../decode/iced.js";
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import {
   clts,
   invlpg,
@@ -47,7 +47,7 @@ import { arpl, lar, lgdt, lidt, lldt, lsl, ltr, sgdt, sidt, sldt, str, verr, ver
  * What a system instruction does to its machine. It starts with `currentRip` at the instruction and `nextRip` after it;
  * a transfer of control changes `nextRip`. A `GuestException` means that nothing happened.
  */
-export type SystemHandler = (m: Machine, i: DecodedInstruction) => void;
+export type SystemHandler = (m: ExecutionEnvironment, i: DecodedInstruction) => void;
 
 /** One row: the instruction's name, the decoder's mnemonics or codes that it covers, and its meaning. */
 export interface SystemInstruction {
@@ -228,7 +228,7 @@ export function systemHandlerId(i: Pick<DecodedInstruction, "code" | "mnemonic">
 }
 
 /** Run the system instruction with this id. */
-export function runSystemInstruction(m: Machine, id: number, i: DecodedInstruction): void {
+export function runSystemInstruction(m: ExecutionEnvironment, id: number, i: DecodedInstruction): void {
   const row = SYSTEM_INSTRUCTIONS[id];
   if (row === undefined) throw new RangeError(`system handler ${id} does not exist`);
   row.handle(m, i);

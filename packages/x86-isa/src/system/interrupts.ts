@@ -1,5 +1,5 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import { INTR_TYPE } from "../tables/events.js";
 import { CR4, RFLAGS } from "../tables/registers.js";
 import { VECTOR } from "../tables/vectors.js";
@@ -10,7 +10,7 @@ import { operandOf, readOperand } from "./operands.js";
 import { trapByFinalFlags } from "./single-step.js";
 
 /** INT n. Virtual-8086 mode below IOPL 3 reaches the monitor through #GP, unless the redirection bitmap spares it. */
-export function intN(m: Machine, i: DecodedInstruction): void {
+export function intN(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const s = m.state;
   const event: InterruptEvent = {
     vector: Number(readOperand(m, operandOf(i, 0), 1)),
@@ -27,7 +27,7 @@ export function intN(m: Machine, i: DecodedInstruction): void {
   m.softwareInterrupt(event);
 }
 
-export function int3(m: Machine): void {
+export function int3(m: ExecutionEnvironment): void {
   m.softwareInterrupt({
     vector: VECTOR.BP,
     type: INTR_TYPE.SOFT_EXCEPTION,
@@ -35,7 +35,7 @@ export function int3(m: Machine): void {
   });
 }
 
-export function into(m: Machine): void {
+export function into(m: ExecutionEnvironment): void {
   if ((m.state.rflags & RFLAGS.OF) === 0n) {
     trapByFinalFlags(m);
     return;
@@ -48,7 +48,7 @@ export function into(m: Machine): void {
 }
 
 /** INT1 (ICEBP): a #DB that leaves DR6 alone and does not ask the gate's DPL. */
-export function int1(m: Machine): void {
+export function int1(m: ExecutionEnvironment): void {
   m.softwareInterrupt({
     vector: VECTOR.DB,
     type: INTR_TYPE.PRIV_SW_EXCEPTION,

@@ -1,5 +1,5 @@
 import type { DecodedInstruction, MemoryOperand } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import { RFLAGS } from "../tables/registers.js";
 import { linearAddress, readAccess, writeAccess } from "./memory.js";
 import { GPR, SLOT, cpl, generalProtection, iopl, isProtected, isVirtual8086, maskOf } from "./mode.js";
@@ -9,7 +9,7 @@ import { ioPermitted } from "./tss.js";
 type PortSize = 1 | 2 | 4;
 
 /** CPL above IOPL, and virtual-8086 mode always, ask the I/O permission bitmap (SDM vol. 1, "I/O Privilege Level"). */
-export function checkIoPermission(m: Machine, port: number, size: PortSize): void {
+export function checkIoPermission(m: ExecutionEnvironment, port: number, size: PortSize): void {
   const s = m.state;
   if (!isProtected(s)) return;
   if ((isVirtual8086(s) || cpl(s) > iopl(s)) && !ioPermitted(m, port, size)) generalProtection();
@@ -23,7 +23,7 @@ function accumulatorSize(i: DecodedInstruction, n: number): PortSize {
   return operand.register === al ? 1 : operand.register === ax ? 2 : 4;
 }
 
-export function input(m: Machine, i: DecodedInstruction): void {
+export function input(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const size = accumulatorSize(i, 0);
   const operand = operandOf(i, 1);
   const port = Number(readOperand(m, operand, operand.kind === "immediate" ? 1 : 2));
@@ -33,7 +33,7 @@ export function input(m: Machine, i: DecodedInstruction): void {
   if (destination.kind === "register") writeRegister(m, destination.register, value & maskOf(size));
 }
 
-export function output(m: Machine, i: DecodedInstruction): void {
+export function output(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const size = accumulatorSize(i, 1);
   const operand = operandOf(i, 0);
   const port = Number(readOperand(m, operand, operand.kind === "immediate" ? 1 : 2));
@@ -44,17 +44,24 @@ export function output(m: Machine, i: DecodedInstruction): void {
 const REPEATED = (i: DecodedInstruction): boolean => i.rep || i.repne;
 
 /** Count register of a repetition, cut to the address size. */
-const countOf = (m: Machine, i: DecodedInstruction): bigint => m.state.gpr(GPR.RCX) & maskOf(i.addressSize);
+const countOf = (m: ExecutionEnvironment, i: DecodedInstruction): bigint =>
+  m.state.gpr(GPR.RCX) & maskOf(i.addressSize);
 
 /** Write a register by the address size: 32-bit writes clear the upper half, 16-bit ones keep the rest. */
-function setByAddressSize(m: Machine, index: number, size: 2 | 4 | 8, value: bigint): void {
+function setByAddressSize(m: ExecutionEnvironment, index: number, size: 2 | 4 | 8, value: bigint): void {
   const mask = maskOf(size);
   const keep = size === 2 ? m.state.gpr(index) & ~mask : 0n;
   m.state.setGpr(index, keep | (value & mask));
 }
 
 /** One iteration is over: move the index register, count, and stay on the instruction while there is more to do. */
-function iterate(m: Machine, i: DecodedInstruction, memory: MemoryOperand, index: number, size: PortSize): void {
+function iterate(
+  m: ExecutionEnvironment,
+  i: DecodedInstruction,
+  memory: MemoryOperand,
+  index: number,
+  size: PortSize,
+): void {
   const s = m.state;
   const backwards = (s.get64(SLOT.flagsRest) & RFLAGS.DF) !== 0n;
   const step = BigInt(backwards ? -size : size);
@@ -65,11 +72,11 @@ function iterate(m: Machine, i: DecodedInstruction, memory: MemoryOperand, index
   if (count !== 0n) s.set64(SLOT.nextRip, s.get64(SLOT.currentRip));
 }
 
-const portOf = (m: Machine): number => Number(m.state.gpr(GPR.RDX) & 0xffffn);
+const portOf = (m: ExecutionEnvironment): number => Number(m.state.gpr(GPR.RDX) & 0xffffn);
 
 /** INSB, INSW, INSD: one iteration. */
 export function insertString(size: PortSize) {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     if (REPEATED(i) && countOf(m, i) === 0n) return;
     const memory = memoryOf(i);
     const port = portOf(m);
@@ -86,7 +93,7 @@ export function insertString(size: PortSize) {
 
 /** OUTSB, OUTSW, OUTSD: one iteration. */
 export function outputString(size: PortSize) {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     if (REPEATED(i) && countOf(m, i) === 0n) return;
     const memory = memoryOf(i);
     const port = portOf(m);

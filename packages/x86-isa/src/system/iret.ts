@@ -1,5 +1,5 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import type { SegmentState } from "../state/cpu-state.js";
 import { CR4, RFLAGS } from "../tables/registers.js";
 import { VECTOR } from "../tables/vectors.js";
@@ -38,7 +38,7 @@ function returnFlags(size: Size, level: number, ioPrivilege: number): bigint {
 }
 
 /** IRET, IRETD, IRETQ. */
-export function iret(m: Machine, i: DecodedInstruction): void {
+export function iret(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const s = m.state;
   const size: Size = i.operandSize === 0 ? 2 : i.operandSize;
   if (usesDescriptors(s) && (s.get64(SLOT.flagsRest) & RFLAGS.NT) !== 0n) taskReturn(m);
@@ -51,7 +51,7 @@ export function iret(m: Machine, i: DecodedInstruction): void {
   m.interruptReturn("end");
 }
 
-function realReturn(m: Machine, size: Size): void {
+function realReturn(m: ExecutionEnvironment, size: Size): void {
   const s = m.state;
   const target = peek(m, 0, size);
   const selector = Number(peek(m, size, size) & 0xffffn);
@@ -63,7 +63,7 @@ function realReturn(m: Machine, size: Size): void {
   setFlags(m, flags, returnFlags(size, 0, 3) & ~(RFLAGS.VIF | RFLAGS.VIP));
 }
 
-function virtual8086Return(m: Machine, size: Size): void {
+function virtual8086Return(m: ExecutionEnvironment, size: Size): void {
   const s = m.state;
   const vme = (cr4(s) & CR4.VME) !== 0n;
   if (iopl(s) !== 3 && (!vme || size !== 2)) generalProtection();
@@ -88,14 +88,14 @@ function virtual8086Return(m: Machine, size: Size): void {
 }
 
 /** NT set: return to the task that the TSS links to. IA-32e mode has no tasks. */
-function taskReturn(m: Machine): void {
+function taskReturn(m: ExecutionEnvironment): void {
   if (isLongMode(m.state)) generalProtection();
   const selector = Number(m.load(linearOf(m, m.state.segment("tr").base), 2, SYSTEM_READ));
   checkTaskDescriptor(m, selector, VECTOR.TS, 0, "busy");
   m.taskSwitch(selector, "iret");
 }
 
-function protectedReturn(m: Machine, size: Size): void {
+function protectedReturn(m: ExecutionEnvironment, size: Size): void {
   const s = m.state;
   const level = cpl(s);
   const target = peek(m, 0, size);
@@ -129,7 +129,7 @@ function protectedReturn(m: Machine, size: Size): void {
 }
 
 /** SDM vol. 2, "IRET", RETURN-TO-VIRTUAL-8086-MODE. */
-function returnToVirtual8086(m: Machine, target: bigint, selector: number, flags: bigint): void {
+function returnToVirtual8086(m: ExecutionEnvironment, target: bigint, selector: number, flags: bigint): void {
   const s = m.state;
   const pop = (n: number): bigint => peek(m, n * 4, 4);
   const word = (n: number): number => Number(pop(n) & 0xffffn);

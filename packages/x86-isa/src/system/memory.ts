@@ -1,4 +1,4 @@
-import type { AccessSize, Machine, MemoryAccess } from "../machine.js";
+import type { AccessSize, ExecutionEnvironment, MemoryAccess } from "../environment.js";
 import type { SegmentState } from "../state/cpu-state.js";
 import { SEGMENT_NAMES } from "../state/layout.js";
 import { SEGMENT_RIGHTS, SEGMENT_TYPE } from "../tables/segments.js";
@@ -35,7 +35,13 @@ export function withinLimit(segment: Pick<SegmentState, "limit" | "rights">, off
  * The linear address of a data access, outside 64-bit mode with the checks of type and limit (SDM vol. 3, "Limit
  * Checking", "Type Checking"). In 64-bit mode the access itself checks that the address is canonical.
  */
-export function linearAddress(m: Machine, index: number, offset: bigint, size: number, write: boolean): bigint {
+export function linearAddress(
+  m: ExecutionEnvironment,
+  index: number,
+  offset: bigint,
+  size: number,
+  write: boolean,
+): bigint {
   const s = m.state;
   const segment = s.segment(SEGMENT_NAMES[index] ?? "ds");
   if (is64Bit(s)) return BigInt.asUintN(64, index >= SEGMENT.FS ? segment.base + offset : offset);
@@ -51,21 +57,27 @@ export function linearAddress(m: Machine, index: number, offset: bigint, size: n
   return (segment.base + offset) & 0xffffffffn;
 }
 
-export function loadSegmented(m: Machine, segment: number, offset: bigint, size: AccessSize): bigint {
+export function loadSegmented(m: ExecutionEnvironment, segment: number, offset: bigint, size: AccessSize): bigint {
   return m.load(linearAddress(m, segment, offset, size, false), size, readAccess(segment));
 }
 
-export function storeSegmented(m: Machine, segment: number, offset: bigint, size: AccessSize, value: bigint): void {
+export function storeSegmented(
+  m: ExecutionEnvironment,
+  segment: number,
+  offset: bigint,
+  size: AccessSize,
+  value: bigint,
+): void {
   m.store(linearAddress(m, segment, offset, size, true), size, value, writeAccess(segment));
 }
 
 /** The stack pointer cut to the stack-address size. */
-export function stackPointer(m: Machine): bigint {
+export function stackPointer(m: ExecutionEnvironment): bigint {
   return m.state.gpr(GPR.RSP) & maskOf(stackAddressBytes(m.state));
 }
 
 /** Set SP, ESP or RSP by the stack-address size: a 16-bit stack keeps the upper bits of ESP. */
-export function setStackPointer(m: Machine, value: bigint): void {
+export function setStackPointer(m: ExecutionEnvironment, value: bigint): void {
   const bytes = stackAddressBytes(m.state);
   const mask = maskOf(bytes);
   const keep = bytes === 2 ? m.state.gpr(GPR.RSP) & ~mask : 0n;
@@ -73,7 +85,7 @@ export function setStackPointer(m: Machine, value: bigint): void {
 }
 
 /** Read an item of the current stack, `offset` bytes above its top. */
-export function peek(m: Machine, offset: number, size: AccessSize): bigint {
+export function peek(m: ExecutionEnvironment, offset: number, size: AccessSize): bigint {
   const mask = maskOf(stackAddressBytes(m.state));
   return loadSegmented(m, SEGMENT.SS, (stackPointer(m) + BigInt(offset)) & mask, size);
 }
@@ -91,19 +103,19 @@ export interface TargetStack {
 
 /** Pushes that happen together or not at all. */
 export class StackWriter {
-  readonly #m: Machine;
+  readonly #m: ExecutionEnvironment;
   readonly #stack: TargetStack;
   readonly #writes: { linear: bigint; size: 2 | 4 | 8; value: bigint }[] = [];
   #pointer: bigint;
 
-  constructor(m: Machine, stack: TargetStack) {
+  constructor(m: ExecutionEnvironment, stack: TargetStack) {
     this.#m = m;
     this.#stack = stack;
     this.#pointer = stack.pointer & maskOf(stack.addressBytes);
   }
 
   /** The current stack at the current privilege. */
-  static current(m: Machine, errorCode = 0): StackWriter {
+  static current(m: ExecutionEnvironment, errorCode = 0): StackWriter {
     return new StackWriter(m, {
       segment: m.state.segment("ss"),
       pointer: m.state.gpr(GPR.RSP),

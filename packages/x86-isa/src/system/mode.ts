@@ -1,6 +1,6 @@
 import type { CpuState, SegmentState } from "../state/cpu-state.js";
 import { slot, type SegmentName } from "../state/layout.js";
-import { GuestException, type Machine } from "../machine.js";
+import { GuestException, type ExecutionEnvironment } from "../environment.js";
 import { CR0, EFER, RFLAGS, RFLAGS_IOPL_SHIFT } from "../tables/registers.js";
 import { SEGMENT_RIGHTS, SEGMENT_RIGHTS_DPL_SHIFT } from "../tables/segments.js";
 import { VECTOR } from "../tables/vectors.js";
@@ -94,7 +94,7 @@ export function requireDescriptors(s: CpuState): void {
 }
 
 /** A segment register as real and virtual-8086 mode load it: base from the selector, the rest as the mode has it. */
-export function loadRealSegment(m: Machine, name: SegmentName, selector: number): void {
+export function loadRealSegment(m: ExecutionEnvironment, name: SegmentName, selector: number): void {
   const s = m.state;
   const old = s.segment(name);
   const v86 = isProtected(s) && isVirtual8086(s);
@@ -110,7 +110,7 @@ export function loadRealSegment(m: Machine, name: SegmentName, selector: number)
 }
 
 /** RFLAGS with the bits of `mask` taken from `value`. */
-export function setFlags(m: Machine, value: bigint, mask: bigint): void {
+export function setFlags(m: ExecutionEnvironment, value: bigint, mask: bigint): void {
   const s = m.state;
   const old = s.rflags;
   const next = (old & ~mask) | (value & mask);

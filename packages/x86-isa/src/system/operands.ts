@@ -1,11 +1,11 @@
 import type { DecodedInstruction, MemoryOperand, Operand } from "../decode/instruction.js";
 import { generalRegister, isInstructionPointer, segmentRegister } from "../decode/registers.js";
-import type { AccessSize, Machine } from "../machine.js";
+import type { AccessSize, ExecutionEnvironment } from "../environment.js";
 import { loadSegmented, storeSegmented } from "./memory.js";
 import { maskOf } from "./mode.js";
 
 /** Value of a general register or part of one, zero-extended. */
-export function readRegister(m: Machine, register: number): bigint {
+export function readRegister(m: ExecutionEnvironment, register: number): bigint {
   const r = generalRegister(register);
   if (r === undefined) throw new RangeError(`register ${register} is no general register`);
   const value = m.state.gpr(r.index);
@@ -13,7 +13,7 @@ export function readRegister(m: Machine, register: number): bigint {
 }
 
 /** Write a general register or part of one: 32-bit writes clear the upper half, narrower ones keep the rest. */
-export function writeRegister(m: Machine, register: number, value: bigint): void {
+export function writeRegister(m: ExecutionEnvironment, register: number, value: bigint): void {
   const r = generalRegister(register);
   if (r === undefined) throw new RangeError(`register ${register} is no general register`);
   if (r.size >= 4) {
@@ -53,7 +53,7 @@ export function memoryOf(i: DecodedInstruction): MemoryOperand {
 }
 
 /** Offset that a memory operand names within its segment, cut to the address size. */
-export function effectiveAddress(m: Machine, operand: MemoryOperand): bigint {
+export function effectiveAddress(m: ExecutionEnvironment, operand: MemoryOperand): bigint {
   let offset = operand.displacement;
   // The displacement of a RIP-relative operand is the whole address already.
   if (operand.base !== 0 && !isInstructionPointer(operand.base)) offset += readRegister(m, operand.base);
@@ -66,7 +66,7 @@ export const advance = (operand: MemoryOperand, offset: bigint, delta: number): 
   (offset + BigInt(delta)) & maskOf(operand.addressSize);
 
 /** Read `size` bytes of a register, memory or immediate operand. */
-export function readOperand(m: Machine, operand: Operand, size: AccessSize): bigint {
+export function readOperand(m: ExecutionEnvironment, operand: Operand, size: AccessSize): bigint {
   switch (operand.kind) {
     case "register":
       return readRegister(m, operand.register) & maskOf(size);
@@ -82,7 +82,7 @@ export function readOperand(m: Machine, operand: Operand, size: AccessSize): big
 }
 
 /** Write a register by its own width, or `size` bytes of memory. */
-export function writeOperand(m: Machine, operand: Operand, size: AccessSize, value: bigint): void {
+export function writeOperand(m: ExecutionEnvironment, operand: Operand, size: AccessSize, value: bigint): void {
   if (operand.kind === "register") writeRegister(m, operand.register, value);
   else if (operand.kind === "memory") {
     storeSegmented(m, operand.segment, effectiveAddress(m, operand), size, value & maskOf(size));

@@ -1,5 +1,5 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import { CR4, RFLAGS } from "../tables/registers.js";
 import { readExtendedControl } from "./fpu-state.js";
 import { SEGMENT, linearAddress, readAccess } from "./memory.js";
@@ -7,17 +7,17 @@ import { GPR, SLOT, cpl, cr4, generalProtection, maskOf, requireCpl0, setFlags, 
 import { operandOf, registerIndex, writeOperand } from "./operands.js";
 import { generalRegister } from "../decode/registers.js";
 
-const low32 = (m: Machine, index: number): number => Number(m.state.gpr(index) & 0xffffffffn);
+const low32 = (m: ExecutionEnvironment, index: number): number => Number(m.state.gpr(index) & 0xffffffffn);
 
-function setPair(m: Machine, value: bigint): void {
+function setPair(m: ExecutionEnvironment, value: bigint): void {
   m.state.setGpr(GPR.RAX, value & 0xffffffffn);
   m.state.setGpr(GPR.RDX, (value >> 32n) & 0xffffffffn);
 }
 
-const pair = (m: Machine): bigint =>
+const pair = (m: ExecutionEnvironment): bigint =>
   (m.state.gpr(GPR.RAX) & 0xffffffffn) | ((m.state.gpr(GPR.RDX) & 0xffffffffn) << 32n);
 
-export function cpuid(m: Machine): void {
+export function cpuid(m: ExecutionEnvironment): void {
   const { eax, ebx, ecx, edx } = m.cpuid(low32(m, GPR.RAX), low32(m, GPR.RCX));
   const s = m.state;
   s.setGpr(GPR.RAX, BigInt(eax >>> 0));
@@ -26,59 +26,59 @@ export function cpuid(m: Machine): void {
   s.setGpr(GPR.RDX, BigInt(edx >>> 0));
 }
 
-function checkTimeStampDisable(m: Machine): void {
+function checkTimeStampDisable(m: ExecutionEnvironment): void {
   if ((cr4(m.state) & CR4.TSD) !== 0n && cpl(m.state) > 0) generalProtection();
 }
 
-export function rdtsc(m: Machine): void {
+export function rdtsc(m: ExecutionEnvironment): void {
   checkTimeStampDisable(m);
   setPair(m, m.readTsc("rdtsc"));
 }
 
-export function rdtscp(m: Machine, i: DecodedInstruction): void {
+export function rdtscp(m: ExecutionEnvironment, i: DecodedInstruction): void {
   m.precheck("rdtscp", i);
   checkTimeStampDisable(m);
   setPair(m, m.readTsc("rdtscp"));
   m.state.setGpr(GPR.RCX, m.state.get64(SLOT.tscAux) & 0xffffffffn);
 }
 
-export function rdpid(m: Machine, i: DecodedInstruction): void {
+export function rdpid(m: ExecutionEnvironment, i: DecodedInstruction): void {
   m.state.setGpr(registerIndex(i, 0), m.state.get64(SLOT.tscAux) & 0xffffffffn);
 }
 
-export function rdpmc(m: Machine): void {
+export function rdpmc(m: ExecutionEnvironment): void {
   if ((cr4(m.state) & CR4.PCE) === 0n && cpl(m.state) > 0) generalProtection();
   setPair(m, m.readPmc(low32(m, GPR.RCX)));
 }
 
-export function rdmsr(m: Machine): void {
+export function rdmsr(m: ExecutionEnvironment): void {
   requireCpl0(m.state);
   setPair(m, m.readMsr(low32(m, GPR.RCX)));
 }
 
-export function wrmsr(m: Machine): void {
+export function wrmsr(m: ExecutionEnvironment): void {
   requireCpl0(m.state);
   m.writeMsr(low32(m, GPR.RCX), pair(m));
 }
 
-export function hlt(m: Machine): void {
+export function hlt(m: ExecutionEnvironment): void {
   requireCpl0(m.state);
   m.halt();
 }
 
-export function pause(m: Machine): void {
+export function pause(m: ExecutionEnvironment): void {
   m.pause();
 }
 
 export function writeBackCaches(mnemonic: "invd" | "wbinvd") {
-  return (m: Machine): void => {
+  return (m: ExecutionEnvironment): void => {
     requireCpl0(m.state);
     m.writeBackCaches(mnemonic);
   };
 }
 
 /** MONITOR: its address is rAX through DS or the segment of an override, and is subject to what a load of a byte meets. */
-export function monitor(m: Machine, i: DecodedInstruction): void {
+export function monitor(m: ExecutionEnvironment, i: DecodedInstruction): void {
   if (cpl(m.state) > 0) undefinedOpcode();
   m.precheck("monitor", i);
   if ((m.state.gpr(GPR.RCX) & 0xffffffffn) !== 0n) generalProtection();
@@ -89,7 +89,7 @@ export function monitor(m: Machine, i: DecodedInstruction): void {
   m.monitor(linear);
 }
 
-export function mwait(m: Machine, i: DecodedInstruction): void {
+export function mwait(m: ExecutionEnvironment, i: DecodedInstruction): void {
   if (cpl(m.state) > 0) undefinedOpcode();
   m.precheck("mwait", i);
   // The one extension is bit 0: an interrupt ends the wait even if interrupts are masked.
@@ -97,16 +97,16 @@ export function mwait(m: Machine, i: DecodedInstruction): void {
   m.mwait(low32(m, GPR.RAX), low32(m, GPR.RCX));
 }
 
-function requireXsave(m: Machine): void {
+function requireXsave(m: ExecutionEnvironment): void {
   if ((cr4(m.state) & CR4.OSXSAVE) === 0n) undefinedOpcode();
 }
 
-export function xgetbv(m: Machine): void {
+export function xgetbv(m: ExecutionEnvironment): void {
   requireXsave(m);
   setPair(m, readExtendedControl(m, low32(m, GPR.RCX)));
 }
 
-export function xsetbv(m: Machine): void {
+export function xsetbv(m: ExecutionEnvironment): void {
   requireXsave(m);
   requireCpl0(m.state);
   m.writeXcr(low32(m, GPR.RCX), pair(m));
@@ -116,7 +116,7 @@ const ARITHMETIC = RFLAGS.CF | RFLAGS.PF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.SF | R
 
 /** RDRAND and RDSEED: the number is always there, CF says so. */
 export function random(kind: "rdrand" | "rdseed") {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     const operand = operandOf(i, 0);
     const register = operand.kind === "register" ? generalRegister(operand.register) : undefined;
     const size = register === undefined || register.size === 1 ? 4 : register.size;
@@ -125,17 +125,17 @@ export function random(kind: "rdrand" | "rdseed") {
   };
 }
 
-function requirePke(m: Machine): void {
+function requirePke(m: ExecutionEnvironment): void {
   if ((cr4(m.state) & CR4.PKE) === 0n) undefinedOpcode();
   if (low32(m, GPR.RCX) !== 0) generalProtection();
 }
 
-export function rdpkru(m: Machine): void {
+export function rdpkru(m: ExecutionEnvironment): void {
   requirePke(m);
   setPair(m, BigInt(m.state.get32(SLOT.pkru)));
 }
 
-export function wrpkru(m: Machine): void {
+export function wrpkru(m: ExecutionEnvironment): void {
   requirePke(m);
   if (low32(m, GPR.RDX) !== 0) generalProtection();
   m.state.set32(SLOT.pkru, low32(m, GPR.RAX));

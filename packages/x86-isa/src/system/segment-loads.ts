@@ -1,5 +1,5 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import type { SegmentState } from "../state/cpu-state.js";
 import { SEGMENT_NAMES, type SegmentName } from "../state/layout.js";
 import { INTERRUPTIBILITY } from "../tables/events.js";
@@ -35,7 +35,7 @@ export function nullSegment(selector: number, dpl = 0): SegmentState {
  * names SS, #TS for a stack that comes from a TSS; `ext` is the EXT bit of the error codes.
  */
 export function stackDescriptor(
-  m: Machine,
+  m: ExecutionEnvironment,
   selector: number,
   level: number,
   vector: number = VECTOR.GP,
@@ -48,7 +48,7 @@ export function stackDescriptor(
   return d;
 }
 
-function dataDescriptor(m: Machine, selector: number): Descriptor {
+function dataDescriptor(m: ExecutionEnvironment, selector: number): Descriptor {
   const error = selectorError(selector);
   const d = readDescriptor(m, selector) ?? generalProtection(error);
   if (isSystem(d.rights) || !isReadable(d.rights)) generalProtection(error);
@@ -59,7 +59,7 @@ function dataDescriptor(m: Machine, selector: number): Descriptor {
 }
 
 /** What loading `selector` into a data or stack segment register gives; the accessed bit of its descriptor is set. */
-function resolveSegment(m: Machine, name: SegmentName, selector: number): SegmentState {
+function resolveSegment(m: ExecutionEnvironment, name: SegmentName, selector: number): SegmentState {
   const s = m.state;
   const level = cpl(s);
   if (isNull(selector)) {
@@ -72,7 +72,7 @@ function resolveSegment(m: Machine, name: SegmentName, selector: number): Segmen
 }
 
 /** Load ES, SS, DS, FS or GS in any mode (SDM vol. 2, "MOV - Move", operation of a segment-register load). */
-export function loadSegmentRegister(m: Machine, index: number, selector: number): void {
+export function loadSegmentRegister(m: ExecutionEnvironment, index: number, selector: number): void {
   const name = SEGMENT_NAMES[index] ?? "ds";
   if (!usesDescriptors(m.state)) {
     loadRealSegment(m, name, selector);
@@ -83,20 +83,20 @@ export function loadSegmentRegister(m: Machine, index: number, selector: number)
 }
 
 /** No interrupt is taken before the next instruction ends (SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks"). */
-export function blockByMovSs(m: Machine): void {
+export function blockByMovSs(m: ExecutionEnvironment): void {
   const s = m.state;
   s.set32(SLOT.interruptibility, s.get32(SLOT.interruptibility) | INTERRUPTIBILITY.MOV_SS);
 }
 
 /** MOV Sreg, r/m16. */
-export function movSegment(m: Machine, i: DecodedInstruction): void {
+export function movSegment(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const index = segmentIndex(i, 0);
   loadSegmentRegister(m, index, Number(readOperand(m, operandOf(i, 1), 2)));
   if (index === SEGMENT.SS) blockByMovSs(m);
 }
 
 /** POP Sreg. */
-export function popSegment(m: Machine, i: DecodedInstruction): void {
+export function popSegment(m: ExecutionEnvironment, i: DecodedInstruction): void {
   const index = segmentIndex(i, 0);
   const size = i.operandSize === 0 ? 2 : i.operandSize;
   // The pop moves the stack pointer of the old stack; only SS itself changes which that is.
@@ -117,7 +117,7 @@ export function popSegment(m: Machine, i: DecodedInstruction): void {
 }
 
 /** LDS, LES, LFS, LGS, LSS. */
-export function loadFarPointer(index: number): (m: Machine, i: DecodedInstruction) => void {
+export function loadFarPointer(index: number): (m: ExecutionEnvironment, i: DecodedInstruction) => void {
   return (m, i) => {
     const memory = memoryOf(i);
     const size = i.operandSize === 0 ? 2 : i.operandSize;
@@ -130,7 +130,7 @@ export function loadFarPointer(index: number): (m: Machine, i: DecodedInstructio
 }
 
 /** Make a data segment register unusable that a return to an outer level may not keep (SDM vol. 2, "RET", "IRET"). */
-export function dropInnerSegments(m: Machine, level: number): void {
+export function dropInnerSegments(m: ExecutionEnvironment, level: number): void {
   const s = m.state;
   for (const name of ["es", "ds", "fs", "gs"] as const) {
     const segment = s.segment(name);

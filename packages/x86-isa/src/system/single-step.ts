@@ -1,5 +1,5 @@
 import { Mnemonic } from "../decode/iced.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import { PENDING_DEBUG } from "../tables/events.js";
 import { RFLAGS } from "../tables/registers.js";
 import { SLOT } from "./mode.js";
@@ -24,7 +24,7 @@ export function trapsByFinalFlags(mnemonic: number): boolean {
 }
 
 /** Make the trap of such an instruction pending. */
-export function trapByFinalFlags(m: Machine): void {
+export function trapByFinalFlags(m: ExecutionEnvironment): void {
   const s = m.state;
   if ((s.get64(SLOT.flagsRest) & RFLAGS.TF) === 0n) return;
   s.set64(SLOT.pendingDebug, s.get64(SLOT.pendingDebug) | PENDING_DEBUG.BS);

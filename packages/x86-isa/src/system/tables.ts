@@ -1,5 +1,5 @@
 import type { DecodedInstruction } from "../decode/instruction.js";
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import { CR4, RFLAGS } from "../tables/registers.js";
 import { SYSTEM_DESCRIPTOR } from "../tables/segments.js";
 import { VECTOR } from "../tables/vectors.js";
@@ -37,12 +37,12 @@ import { advance, effectiveAddress, memoryOf, operandOf, readOperand, writeOpera
 import { nullSegment } from "./segment-loads.js";
 
 /** User-mode instruction prevention: #GP(0) for what would show system state at CPL above 0. */
-export function checkUmip(m: Machine): void {
+export function checkUmip(m: ExecutionEnvironment): void {
   if ((cr4(m.state) & CR4.UMIP) !== 0n && cpl(m.state) > 0) generalProtection();
 }
 
 function storeTableRegister(which: "sgdt" | "sidt") {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     checkUmip(m);
     m.descriptorTable(which, i);
     const s = m.state;
@@ -61,7 +61,7 @@ function storeTableRegister(which: "sgdt" | "sidt") {
 }
 
 function loadTableRegister(which: "lgdt" | "lidt") {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     requireCpl0(m.state);
     m.descriptorTable(which, i);
     const s = m.state;
@@ -84,7 +84,7 @@ export const lgdt = loadTableRegister("lgdt");
 export const lidt = loadTableRegister("lidt");
 
 /** A system descriptor of one of `types`, from the GDT; its base extended in IA-32e mode. */
-function systemDescriptor(m: Machine, selector: number, types: readonly number[]): Descriptor {
+function systemDescriptor(m: ExecutionEnvironment, selector: number, types: readonly number[]): Descriptor {
   const error = selectorError(selector);
   if ((selector & 4) !== 0) generalProtection(error);
   const long = isLongMode(m.state);
@@ -98,7 +98,7 @@ function systemDescriptor(m: Machine, selector: number, types: readonly number[]
   return { ...d, base };
 }
 
-export function lldt(m: Machine, i: DecodedInstruction): void {
+export function lldt(m: ExecutionEnvironment, i: DecodedInstruction): void {
   requireDescriptors(m.state);
   requireCpl0(m.state);
   m.descriptorTable("lldt", i);
@@ -111,7 +111,7 @@ export function lldt(m: Machine, i: DecodedInstruction): void {
   m.state.setSegment("ldtr", { selector, base: d.base, limit: d.limit, rights: d.rights });
 }
 
-export function ltr(m: Machine, i: DecodedInstruction): void {
+export function ltr(m: ExecutionEnvironment, i: DecodedInstruction): void {
   requireDescriptors(m.state);
   requireCpl0(m.state);
   m.descriptorTable("ltr", i);
@@ -127,7 +127,7 @@ export function ltr(m: Machine, i: DecodedInstruction): void {
 }
 
 function storeSelector(which: "sldt" | "str") {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     requireDescriptors(m.state);
     checkUmip(m);
     m.descriptorTable(which, i);
@@ -139,10 +139,10 @@ function storeSelector(which: "sldt" | "str") {
 export const sldt = storeSelector("sldt");
 export const str = storeSelector("str");
 
-const setZero = (m: Machine, zero: boolean): void => setFlags(m, zero ? RFLAGS.ZF : 0n, RFLAGS.ZF);
+const setZero = (m: ExecutionEnvironment, zero: boolean): void => setFlags(m, zero ? RFLAGS.ZF : 0n, RFLAGS.ZF);
 
 /** The descriptor that LAR, LSL, VERR or VERW may look at: within its table and visible at CPL and RPL. */
-function visibleDescriptor(m: Machine, selector: number): Descriptor | undefined {
+function visibleDescriptor(m: ExecutionEnvironment, selector: number): Descriptor | undefined {
   if (isNull(selector)) return undefined;
   const d = readDescriptor(m, selector);
   if (d === undefined) return undefined;
@@ -167,7 +167,7 @@ const LSL_TYPES: readonly number[] = [T.TSS16_AVAILABLE, T.LDT, T.TSS16_BUSY, T.
 const LSL_TYPES_LONG: readonly number[] = [T.LDT, T.TSS_AVAILABLE, T.TSS_BUSY];
 
 function inspect(types: readonly number[], longTypes: readonly number[], result: (d: Descriptor) => bigint) {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     requireDescriptors(m.state);
     const selector = Number(readOperand(m, operandOf(i, 1), 2));
     const d = visibleDescriptor(m, selector);
@@ -183,7 +183,7 @@ export const lar = inspect(LAR_TYPES, LAR_TYPES_LONG, (d) => (d.raw >> 32n) & 0x
 export const lsl = inspect(LSL_TYPES, LSL_TYPES_LONG, (d) => BigInt(d.limit));
 
 function verify(permitted: (rights: number) => boolean) {
-  return (m: Machine, i: DecodedInstruction): void => {
+  return (m: ExecutionEnvironment, i: DecodedInstruction): void => {
     requireDescriptors(m.state);
     const d = visibleDescriptor(m, Number(readOperand(m, operandOf(i, 0), 2)));
     setZero(m, d !== undefined && !isSystem(d.rights) && permitted(d.rights));
@@ -194,7 +194,7 @@ export const verr = verify(isReadable);
 export const verw = verify((rights) => !isCode(rights) && isWritableData(rights));
 
 /** Adjust the RPL of the first selector to that of the second if it is lower. Not an instruction of 64-bit mode. */
-export function arpl(m: Machine, i: DecodedInstruction): void {
+export function arpl(m: ExecutionEnvironment, i: DecodedInstruction): void {
   requireDescriptors(m.state);
   const destination = operandOf(i, 0);
   const selector = Number(readOperand(m, destination, 2));

@@ -1,4 +1,4 @@
-import { GuestException, type AccessSize, type Machine } from "../machine.js";
+import { GuestException, type AccessSize, type ExecutionEnvironment } from "../environment.js";
 import type { SegmentState } from "../state/cpu-state.js";
 import type { SegmentName } from "../state/layout.js";
 import { CR0, RFLAGS } from "../tables/registers.js";
@@ -83,7 +83,7 @@ const formatOf = (rights: number): TssFormat => ((typeOf(rights) & WIDE) !== 0 ?
  * @returns what the new task meets before its first instruction
  * @throws GuestException what the old task meets: nothing has happened
  */
-export function switchTask(m: Machine, { selector, cause, errorCode }: TaskSwitch): TaskSwitchOutcome {
+export function switchTask(m: ExecutionEnvironment, { selector, cause, errorCode }: TaskSwitch): TaskSwitchOutcome {
   const s = m.state;
   const error = selectorError(selector);
   const target = readDescriptor(m, selector) ?? fault(VECTOR.TS, error);
@@ -127,14 +127,14 @@ export function switchTask(m: Machine, { selector, cause, errorCode }: TaskSwitc
   return { debugTrap };
 }
 
-const typeByte = (m: Machine, d: Descriptor): bigint => linearOf(m, d.linear + 5n);
+const typeByte = (m: ExecutionEnvironment, d: Descriptor): bigint => linearOf(m, d.linear + 5n);
 
-function setBusy(m: Machine, d: Descriptor, busy: boolean): void {
+function setBusy(m: ExecutionEnvironment, d: Descriptor, busy: boolean): void {
   const byte = (d.raw >> 40n) & 0xffn;
   m.store(typeByte(m, d), 1, busy ? byte | BigInt(BUSY) : byte & ~BigInt(BUSY), SYSTEM_WRITE);
 }
 
-function saveTask(m: Machine, base: bigint, format: TssFormat, flags: bigint): void {
+function saveTask(m: ExecutionEnvironment, base: bigint, format: TssFormat, flags: bigint): void {
   const s = m.state;
   const { size } = format;
   const save = (offset: number, value: bigint, bytes: AccessSize = size): void =>
@@ -157,7 +157,7 @@ interface TaskImage {
   readonly trap: boolean;
 }
 
-function readTask(m: Machine, base: bigint, format: TssFormat): TaskImage {
+function readTask(m: ExecutionEnvironment, base: bigint, format: TssFormat): TaskImage {
   const { size } = format;
   const read = (offset: number, bytes: AccessSize = size): bigint =>
     m.load(linearOf(m, base + BigInt(offset)), bytes, SYSTEM_READ);
@@ -173,7 +173,7 @@ function readTask(m: Machine, base: bigint, format: TssFormat): TaskImage {
 }
 
 /** CS and SS of virtual-8086 mode are none of protected mode: make them what the kernel's are, until they are loaded. */
-function leaveVirtual8086(m: Machine): void {
+function leaveVirtual8086(m: ExecutionEnvironment): void {
   const s = m.state;
   if (!isVirtual8086(s)) return;
   const data = SEGMENT_RIGHTS.P | SEGMENT_RIGHTS.S | SEGMENT_TYPE.WRITABLE | SEGMENT_TYPE.ACCESSED;
@@ -181,7 +181,7 @@ function leaveVirtual8086(m: Machine): void {
   s.setSegment("ss", { ...s.segment("ss"), rights: data });
 }
 
-function loadRegisters(m: Machine, image: TaskImage, nested: boolean): void {
+function loadRegisters(m: ExecutionEnvironment, image: TaskImage, nested: boolean): void {
   const s = m.state;
   s.set64(SLOT.nextRip, image.ip);
   s.rflags = nested ? image.flags | RFLAGS.NT : image.flags;
@@ -192,7 +192,7 @@ function loadRegisters(m: Machine, image: TaskImage, nested: boolean): void {
  * Load the selectors, then what they name. Where one fails, those behind it stay without: the data segments unusable, and
  * CS and SS with the old hidden part, as no processor state exists without either.
  */
-function loadSegments(m: Machine, image: TaskImage, format: TssFormat): void {
+function loadSegments(m: ExecutionEnvironment, image: TaskImage, format: TssFormat): void {
   const s = m.state;
   const v86 = isVirtual8086(s);
   const selectorOf = new Map(format.segments.map((name, i) => [name, image.selectors[i] ?? 0]));
@@ -217,7 +217,7 @@ function loadSegments(m: Machine, image: TaskImage, format: TssFormat): void {
   }
 }
 
-function localTable(m: Machine, selector: number): SegmentState {
+function localTable(m: ExecutionEnvironment, selector: number): SegmentState {
   if (isNull(selector)) return nullSegment(selector);
   const error = selectorError(selector);
   if ((selector & SELECTOR.TI) !== 0) fault(VECTOR.TS, error);
@@ -227,7 +227,7 @@ function localTable(m: Machine, selector: number): SegmentState {
   return segmentFrom(d, selector);
 }
 
-function codeSegment(m: Machine, selector: number, level: number): SegmentState {
+function codeSegment(m: ExecutionEnvironment, selector: number, level: number): SegmentState {
   const error = selectorError(selector);
   if (isNull(selector)) fault(VECTOR.TS, error);
   const d = readDescriptor(m, selector) ?? fault(VECTOR.TS, error);
@@ -238,7 +238,7 @@ function codeSegment(m: Machine, selector: number, level: number): SegmentState 
   return segmentFrom(d, selector, markAccessed(m, d));
 }
 
-function dataSegment(m: Machine, selector: number, level: number): SegmentState {
+function dataSegment(m: ExecutionEnvironment, selector: number, level: number): SegmentState {
   const error = selectorError(selector);
   const d = readDescriptor(m, selector) ?? fault(VECTOR.TS, error);
   if (isSystem(d.rights) || !isReadable(d.rights)) fault(VECTOR.TS, error);
@@ -248,7 +248,7 @@ function dataSegment(m: Machine, selector: number, level: number): SegmentState 
   return segmentFrom(d, selector, markAccessed(m, d));
 }
 
-function pushErrorCode(m: Machine, errorCode: number, size: 2 | 4): void {
+function pushErrorCode(m: ExecutionEnvironment, errorCode: number, size: 2 | 4): void {
   const stack = StackWriter.current(m);
   stack.push(size, BigInt(errorCode >>> 0));
   stack.probe();

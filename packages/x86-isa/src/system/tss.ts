@@ -1,4 +1,4 @@
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import { SYSTEM_DESCRIPTOR } from "../tables/segments.js";
 import { VECTOR } from "../tables/vectors.js";
 import { isNull, isPresent, isSystem, linearOf, readDescriptor, selectorError, typeOf } from "./descriptors.js";
@@ -12,7 +12,7 @@ export interface TssStack {
 }
 
 /** Stack pointer of privilege level `level` (SDM vol. 3, "Task-State Segment (TSS)", "64-Bit Task State Segment"). */
-export function innerStack(m: Machine, level: number, ext: number): TssStack {
+export function innerStack(m: ExecutionEnvironment, level: number, ext: number): TssStack {
   const tr = m.state.segment("tr");
   const outside = selectorError(tr.selector) | ext;
   if (isLongMode(m.state)) return { selector: 0, pointer: longStack(m, 4 + level * 8, ext) };
@@ -27,11 +27,11 @@ export function innerStack(m: Machine, level: number, ext: number): TssStack {
 }
 
 /** Stack `n` (1 to 7) of the interrupt stack table. */
-export function interruptStack(m: Machine, n: number, ext: number): TssStack {
+export function interruptStack(m: ExecutionEnvironment, n: number, ext: number): TssStack {
   return { selector: 0, pointer: longStack(m, 0x1c + n * 8, ext) };
 }
 
-function longStack(m: Machine, offset: number, ext: number): bigint {
+function longStack(m: ExecutionEnvironment, offset: number, ext: number): bigint {
   const tr = m.state.segment("tr");
   if (offset + 7 > tr.limit) fault(VECTOR.TS, selectorError(tr.selector) | ext);
   const pointer = m.load(linearOf(m, tr.base + BigInt(offset)), 8, SYSTEM_READ);
@@ -46,7 +46,7 @@ const TASK_TYPES: Readonly<Record<"available" | "busy", readonly number[]>> = {
 
 /** A selector that a task switch may go to: a present TSS in the GDT, available, or for IRET busy. */
 export function checkTaskDescriptor(
-  m: Machine,
+  m: ExecutionEnvironment,
   selector: number,
   vector: number,
   ext: number,
@@ -60,7 +60,7 @@ export function checkTaskDescriptor(
 }
 
 /** Whether every bit of the I/O permission bitmap for `size` ports from `port` is 0 (SDM vol. 1, "I/O Permission Bit Map"). */
-export function ioPermitted(m: Machine, port: number, size: number): boolean {
+export function ioPermitted(m: ExecutionEnvironment, port: number, size: number): boolean {
   const tr = m.state.segment("tr");
   const wide = (typeOf(tr.rights) & 8) !== 0;
   if (!wide || tr.limit < 0x67) return false;

@@ -1,4 +1,4 @@
-import type { Machine } from "../machine.js";
+import type { ExecutionEnvironment } from "../environment.js";
 import type { WasmWriter } from "../wasm/writer.js";
 
 /**
@@ -107,7 +107,7 @@ export interface UopEmitter {
 
 /** How the bigint meaning of a row sees its micro-operation. Values are unsigned 64-bit, those of vector slots 128-bit. */
 export interface UopValues {
-  readonly machine: Machine;
+  readonly machine: ExecutionEnvironment;
   readonly uop: Uop;
   a(): bigint;
   b(): bigint;

@@ -1,4 +1,4 @@
-import { GuestException } from "../machine.js";
+import { GuestException } from "../environment.js";
 import { LEA_SHIFTS, leaRow, ripRelativeRow } from "./addresses.js";
 import { signExtend, u64, zeroExtend } from "./parts.js";
 import { accessOf } from "./memory.js";

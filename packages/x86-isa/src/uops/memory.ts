@@ -1,5 +1,5 @@
-import type { MemoryAccess } from "../machine.js";
-import { GuestException } from "../machine.js";
+import type { MemoryAccess } from "../environment.js";
+import { GuestException } from "../environment.js";
 import { slot } from "../state/layout.js";
 import type { MemorySize, UopDefinition, UopEmitter, UopValues } from "./definition.js";
 import { u64 } from "./parts.js";

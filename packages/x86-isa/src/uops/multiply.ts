@@ -1,4 +1,4 @@
-import { GuestException } from "../machine.js";
+import { GuestException } from "../environment.js";
 import type { UopDefinition, UopEmitter } from "./definition.js";
 import { emitFlags, emitResult, emitZeroExtend, setFlags, SIZES, u64, zeroExtend } from "./parts.js";
 

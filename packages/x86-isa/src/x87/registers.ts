@@ -11,7 +11,7 @@ import {
   type FloatFormat,
   type FloatValue,
 } from "../float/index.js";
-import { GuestException, type AccessSize, type MemoryAccess } from "../machine.js";
+import { GuestException, type AccessSize, type MemoryAccess } from "../environment.js";
 import type { CpuState } from "../state/cpu-state.js";
 import { FSW, FSW_TOP_SHIFT, controlWord, statusWord } from "../state/fx-image.js";
 import { SEGMENT_NAMES, slot } from "../state/layout.js";

@@ -12,7 +12,7 @@ import {
   STACK,
   TSS,
   virtual8086Machine,
-} from "./test-machine.js";
+} from "./test-environment.js";
 
 const event = (vector: number, more: Partial<InterruptEvent> = {}): InterruptEvent => ({
   vector,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { CR0, CR4, FSW, mem, reg, slot } from "../../src/index.js";
-import { faultOf, longMachine, protectedMachine, type TestMachine } from "./test-machine.js";
+import { faultOf, longMachine, protectedMachine, type TestEnvironment } from "./test-environment.js";
 
 const { rbx, ebx } = reg;
 const [UD, NM, GP, PF] = [6, 7, 13, 14];
@@ -8,7 +8,7 @@ const AREA = 0x50000n;
 const area = mem(rbx);
 
 /** Every register of the x87 and SSE has a value of its own; TOP is 3. */
-function fill(m: TestMachine): void {
+function fill(m: TestEnvironment): void {
   const { view } = m.state;
   view.setUint16(slot("fcw"), 0x27f, true);
   view.setUint16(slot("fsw"), (3 << 11) | FSW.C3 | FSW.PE, true);
@@ -27,7 +27,7 @@ function fill(m: TestMachine): void {
   }
 }
 
-function prepare(machine: TestMachine): TestMachine {
+function prepare(machine: TestEnvironment): TestEnvironment {
   machine.set("rbx", AREA);
   machine.set("cr4", machine.get("cr4") | CR4.OSFXSR | CR4.OSXSAVE);
   machine.set("xcr0", 3n);
@@ -36,17 +36,18 @@ function prepare(machine: TestMachine): TestMachine {
   fill(machine);
   return machine;
 }
-const long = (): TestMachine => prepare(longMachine());
-const protectedMode = (): TestMachine => prepare(protectedMachine());
+const long = (): TestEnvironment => prepare(longMachine());
+const protectedMode = (): TestEnvironment => prepare(protectedMachine());
 
 /** The registers of the x87 and SSE, as bytes. */
-const registers = (m: TestMachine): Uint8Array => new Uint8Array(m.state.buffer.slice(slot("fcw"), slot("xmm15") + 16));
-function clear(m: TestMachine): void {
+const registers = (m: TestEnvironment): Uint8Array =>
+  new Uint8Array(m.state.buffer.slice(slot("fcw"), slot("xmm15") + 16));
+function clear(m: TestEnvironment): void {
   new Uint8Array(m.state.buffer).fill(0, slot("fcw"), slot("xmm15") + 16);
   m.state.set32(slot("mxcsr"), 0);
 }
-const quad = (m: TestMachine, offset: number): bigint => m.load(AREA + BigInt(offset), 8);
-const setQuad = (m: TestMachine, offset: number, value: bigint): void => m.store(AREA + BigInt(offset), 8, value);
+const quad = (m: TestEnvironment, offset: number): bigint => m.load(AREA + BigInt(offset), 8);
+const setQuad = (m: TestEnvironment, offset: number, value: bigint): void => m.store(AREA + BigInt(offset), 8, value);
 
 describe("FXSAVE and FXRSTOR", () => {
   it("raise #NM with EM or TS, and #GP(0) off a boundary of 16 bytes", () => {

@@ -10,8 +10,8 @@ import {
   STACK,
   TSS,
   virtual8086Machine,
-  type TestMachine,
-} from "./test-machine.js";
+  type TestEnvironment,
+} from "./test-environment.js";
 
 const { al, ax, eax, rax, ebx, rbx, dx, cr0, cr2, cr3, cr4, cr8, dr0, dr4, dr6, dr7 } = reg;
 const GP = 13;
@@ -82,7 +82,7 @@ describe("CLI, STI, PUSHF, POPF", () => {
 });
 
 describe("SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS", () => {
-  const armed = (level: number): TestMachine => {
+  const armed = (level: number): TestEnvironment => {
     const m = longMachine(level);
     m.set("star", (0x0013_0008n << 32n) | 0n);
     m.set("lstar", 0xffff_8000_0000_1000n);
@@ -199,11 +199,11 @@ describe("SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS", () => {
 });
 
 describe("control registers", () => {
-  const write = (m: TestMachine, cr: typeof cr0, value: bigint): void => {
+  const write = (m: TestEnvironment, cr: typeof cr0, value: bigint): void => {
     m.state.setGpr(0, value);
     m.run((a) => a.mov(cr, (m.get("efer") & 0x400n) !== 0n ? rax : eax));
   };
-  const refused = (m: TestMachine, cr: typeof cr0, value: bigint): [number, number | undefined] => {
+  const refused = (m: TestEnvironment, cr: typeof cr0, value: bigint): [number, number | undefined] => {
     m.state.setGpr(0, value);
     return faultOf(m, () => write(m, cr, value));
   };
@@ -381,7 +381,7 @@ describe("privileged and other instructions", () => {
       (a) => a.clts(),
       (a) => a.lmsw(ax),
       (a) => a.rdpmc(),
-    ] as Parameters<TestMachine["run"]>[0][];
+    ] as Parameters<TestEnvironment["run"]>[0][];
     for (const write of refused) expect(faultOf(m, () => m.run(write))).toEqual([GP, 0]);
     expect(faultOf(m, () => m.run((a) => a.monitor()))).toEqual([UD, undefined]);
     expect(faultOf(m, () => m.run((a) => a.ud2()))).toEqual([UD, undefined]);

@@ -10,8 +10,8 @@ import {
   STACK,
   TSS,
   virtual8086Machine,
-  type TestMachine,
-} from "./test-machine.js";
+  type TestEnvironment,
+} from "./test-environment.js";
 
 /** Mulberry32: a small generator with a seed. */
 function generator(seed: number): () => number {
@@ -96,7 +96,7 @@ const OPCODES: readonly (readonly number[])[] = [
   [0xff],
 ];
 const PREFIXES = [0x66, 0x67, 0x48, 0xf3, 0xf2, 0x64, 0x2e] as const;
-const MODES: readonly (readonly [Bitness, () => TestMachine])[] = [
+const MODES: readonly (readonly [Bitness, () => TestEnvironment])[] = [
   [16, realMachine],
   [16, () => virtual8086Machine(0)],
   [16, () => virtual8086Machine(3)],
@@ -107,7 +107,7 @@ const MODES: readonly (readonly [Bitness, () => TestMachine])[] = [
 ];
 
 /** A machine in one of the modes with interesting registers, tables of random but likely descriptors, and gaps. */
-function machine(random: () => number, make: () => TestMachine): TestMachine {
+function machine(random: () => number, make: () => TestEnvironment): TestEnvironment {
   const m = make();
   const pick = <T>(...from: readonly T[]): T => from[random() % from.length] as T;
   for (let n = 0; n < 16; n++) {

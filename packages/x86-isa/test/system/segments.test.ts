@@ -12,7 +12,7 @@ import {
   STACK,
   TSS,
   virtual8086Machine,
-} from "./test-machine.js";
+} from "./test-environment.js";
 
 const { ax, eax, rax, bx, ebx, cx, ds, es, fs, gs, ss } = reg;
 const GP = 13;

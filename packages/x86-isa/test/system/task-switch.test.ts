@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { slot, switchTask, type TaskSwitch, type TaskSwitchOutcome } from "../../src/index.js";
-import { CODE, descriptor, faultOf, GDT, protectedMachine, SEL, STACK, TSS, virtual8086Machine, type TestMachine } from "./test-machine.js"; // prettier-ignore
+import { CODE, descriptor, faultOf, GDT, protectedMachine, SEL, STACK, TSS, virtual8086Machine, type TestEnvironment } from "./test-environment.js"; // prettier-ignore
 
 const NEW_TSS = 0x5000n;
 const NEW_SELECTOR = 0x80;
@@ -11,10 +11,10 @@ const [TS, NP, SS, PF] = [10, 11, 12, 14];
 /** Fields of a 32-bit TSS. */
 const T = { cr3: 0x1cn, eip: 0x20n, eflags: 0x24n, eax: 0x28n, esp: 0x38n, es: 0x48n, cs: 0x4cn, ss: 0x50n, ds: 0x54n, fs: 0x58n, gs: 0x5cn, ldt: 0x60n, trap: 0x64n } as const; // prettier-ignore
 
-const put = (m: TestMachine, field: keyof typeof T, value: bigint): void => m.store(NEW_TSS + T[field], 4, value);
+const put = (m: TestEnvironment, field: keyof typeof T, value: bigint): void => m.store(NEW_TSS + T[field], 4, value);
 
 /** A new task whose TSS has the given access byte: 0x89 available, 0x8b busy. */
-function prepare(m: TestMachine, access = 0x89): TestMachine {
+function prepare(m: TestEnvironment, access = 0x89): TestEnvironment {
   m.gdt(NEW_SELECTOR / 8, descriptor(access, 0, Number(NEW_TSS), 0x67));
   put(m, "cr3", 0x7000n);
   put(m, "eip", 0x4321n);
@@ -27,16 +27,16 @@ function prepare(m: TestMachine, access = 0x89): TestMachine {
   return m;
 }
 
-const change = (m: TestMachine, parts: Partial<TaskSwitch> = {}): TaskSwitchOutcome =>
+const change = (m: TestEnvironment, parts: Partial<TaskSwitch> = {}): TaskSwitchOutcome =>
   switchTask(m, { selector: NEW_SELECTOR, cause: "call", ...parts });
 
 /** Fault of the new task, as `[vector, error code]`. */
-const taskFault = (m: TestMachine, parts?: Partial<TaskSwitch>): [number, number | undefined] | undefined => {
+const taskFault = (m: TestEnvironment, parts?: Partial<TaskSwitch>): [number, number | undefined] | undefined => {
   const { fault } = change(m, parts);
   return fault === undefined ? undefined : [fault.vector, fault.errorCode];
 };
 
-const accessByte = (m: TestMachine, selector: number): number => m.memory.get(GDT + BigInt(selector) + 5n) ?? 0;
+const accessByte = (m: TestEnvironment, selector: number): number => m.memory.get(GDT + BigInt(selector) + 5n) ?? 0;
 
 describe("the state of the tasks", () => {
   it("is saved in the old TSS and loaded from the new one", () => {
@@ -173,7 +173,7 @@ describe("a fault of the old task changes nothing", () => {
 });
 
 describe("a fault of the new task", () => {
-  const cases: readonly [string, (m: TestMachine) => void, [number, number]][] = [
+  const cases: readonly [string, (m: TestEnvironment) => void, [number, number]][] = [
     ["an LDT that is none", (m) => put(m, "ldt", BigInt(SEL.DATA0)), [TS, SEL.DATA0]],
     ["an LDT in the LDT", (m) => put(m, "ldt", 0x54n), [TS, 0x54]],
     ["a null CS", (m) => put(m, "cs", 0n), [TS, 0]],

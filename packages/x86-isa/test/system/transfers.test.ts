@@ -12,8 +12,8 @@ import {
   STACK,
   TSS,
   virtual8086Machine,
-  type TestMachine,
-} from "./test-machine.js";
+  type TestEnvironment,
+} from "./test-environment.js";
 
 const { rbx } = reg;
 const GP = 13;
@@ -165,9 +165,9 @@ describe("far CALL and RET", () => {
 });
 
 describe("IRET", () => {
-  const frame32 = (m: TestMachine, ...values: readonly number[]): void =>
+  const frame32 = (m: TestEnvironment, ...values: readonly number[]): void =>
     values.forEach((value, n) => m.store(STACK + BigInt(n * 4), 4, BigInt(value)));
-  const frame64 = (m: TestMachine, ...values: readonly bigint[]): void =>
+  const frame64 = (m: TestEnvironment, ...values: readonly bigint[]): void =>
     values.forEach((value, n) => m.store(STACK + BigInt(n * 8), 8, value));
 
   it("refuses more privilege, and an SS that does not fit", () => {

@@ -8,7 +8,7 @@ import {
   decodeUop,
   encodeUop,
   generateSingle,
-  type Machine,
+  type ExecutionEnvironment,
   type Uop,
   type UopDefinition,
 } from "../../src/index.js";
@@ -29,7 +29,7 @@ const hex = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
 
 // Rows that are compared here touch nothing of the machine but its state.
-const machineOf = (state: CpuState): Machine => ({ state }) as unknown as Machine;
+const machineOf = (state: CpuState): ExecutionEnvironment => ({ state }) as unknown as ExecutionEnvironment;
 
 /** Holds rows to writing values of the width that they say. */
 class StrictValues extends StateValues {

@@ -14,7 +14,7 @@ import {
   StateValues,
   uopNumber,
   type AccessSize,
-  type Machine,
+  type ExecutionEnvironment,
   type Uop,
   type UopDefinition,
 } from "../../src/index.js";
@@ -48,7 +48,7 @@ class Harness {
   /** How often the bigint meaning was asked for. */
   evaluations = 0;
   readonly #run: (pc: number) => number;
-  readonly #machine: Machine;
+  readonly #machine: ExecutionEnvironment;
   #thrown: unknown;
 
   constructor(readonly row: UopDefinition) {
@@ -61,7 +61,7 @@ class Harness {
       load: (linear: bigint, size: AccessSize) => this.#load(linear, size),
       store: (linear: bigint, size: AccessSize, value: bigint) => this.#store(linear, size, value),
       probe: (linear: bigint, size: number) => this.#place(linear, size),
-    } as unknown as Machine;
+    } as unknown as ExecutionEnvironment;
     const engine = LAYOUT.engine;
     const host = (act: () => unknown): number => {
       try {

@@ -5,7 +5,7 @@ import { caseName, compared } from "./compare.js";
 import { decodeDigests, digestOutcome, FormDigester } from "./digests.js";
 import type { Form } from "./forms.js";
 import type { Case } from "./layout.js";
-import { outcomeOf, VectorMachine, vectorMode } from "./machine.js";
+import { outcomeOf, VectorEnvironment, vectorMode } from "./environment.js";
 import { startIp, type Origin, type Outcome } from "./program.js";
 import type { Suite } from "./suite.js";
 
@@ -19,7 +19,7 @@ export class NotLifted extends Error {}
 
 /** The bigint evaluator. */
 export function evaluatorExecutor(): Executor {
-  const machine = new VectorMachine();
+  const machine = new VectorEnvironment();
   return (c, bitness, origin) => {
     machine.setUp(c, bitness, origin);
     const decoded = decode(c.bytes, startIp(bitness), bitness);

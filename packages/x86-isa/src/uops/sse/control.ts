@@ -1,4 +1,4 @@
-import { GuestException } from "../../machine.js";
+import { GuestException } from "../../environment.js";
 import { MXCSR_MASK } from "../../state/fx-image.js";
 import { slot } from "../../state/layout.js";
 import { VECTOR } from "../../tables/vectors.js";

@@ -1,5 +1,5 @@
 import { F32, F64, PRE_COMPUTATION, sseContext, type FloatContext, type FloatFormat } from "../../float/index.js";
-import { GuestException } from "../../machine.js";
+import { GuestException } from "../../environment.js";
 import { slot } from "../../state/layout.js";
 import { CR4 } from "../../tables/registers.js";
 import { VECTOR } from "../../tables/vectors.js";

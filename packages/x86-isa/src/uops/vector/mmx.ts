@@ -1,4 +1,4 @@
-import { GuestException } from "../../machine.js";
+import { GuestException } from "../../environment.js";
 import { slot } from "../../state/layout.js";
 import type { UopDefinition, UopEmitter, UopValues } from "../definition.js";
 

@@ -23,7 +23,7 @@ import {
   type ControlRegisterModel,
   type DecodedInstruction,
   type InterruptEvent,
-  type Machine,
+  type ExecutionEnvironment,
   type MemoryAccess,
   type SegmentName,
 } from "../../src/index.js";
@@ -45,7 +45,7 @@ export function descriptor(access: number, flags = 0xc, base = 0, limit = 0xffff
 }
 
 /** Memory is a map of bytes without paging: pages in `faults` raise #PF. */
-export class TestMachine implements Machine {
+export class TestEnvironment implements ExecutionEnvironment {
   readonly state = new CpuState();
   readonly memory = new Map<bigint, number>();
   /** Page numbers that are not present. */
@@ -235,8 +235,14 @@ export class TestMachine implements Machine {
   }
 }
 
-const segment = (m: TestMachine, name: SegmentName, selector: number, rights: number, base = 0n, limit = 0xffffffff) =>
-  m.state.setSegment(name, { selector, base, limit, rights });
+const segment = (
+  m: TestEnvironment,
+  name: SegmentName,
+  selector: number,
+  rights: number,
+  base = 0n,
+  limit = 0xffffffff,
+) => m.state.setSegment(name, { selector, base, limit, rights });
 
 /** Selectors of the descriptors that {@link protectedMachine} and {@link longMachine} have. */
 export const SEL = {
@@ -252,7 +258,7 @@ export const SEL = {
   CODE64_3: 0x63,
 } as const;
 
-function common(m: TestMachine): void {
+function common(m: TestEnvironment): void {
   m.set("gdtr.base", GDT);
   m.state.set32(slot("gdtr.limit"), 0xfff);
   m.set("idtr.base", IDT);
@@ -267,7 +273,7 @@ function common(m: TestMachine): void {
   segment(m, "ldtr", 0, 0x10000);
 }
 
-function setPrivilege(m: TestMachine, level: number, codeRights: number): void {
+function setPrivilege(m: TestEnvironment, level: number, codeRights: number): void {
   const dpl = level << 5;
   segment(m, "cs", level === 3 ? SEL.CODE3 : SEL.CODE0, codeRights | dpl);
   for (const name of ["ss", "ds", "es", "fs", "gs"] as const) {
@@ -276,8 +282,8 @@ function setPrivilege(m: TestMachine, level: number, codeRights: number): void {
 }
 
 /** 32-bit protected mode with flat segments. */
-export function protectedMachine(level = 0): TestMachine {
-  const m = new TestMachine();
+export function protectedMachine(level = 0): TestEnvironment {
+  const m = new TestEnvironment();
   common(m);
   setPrivilege(m, level, 0xc09b);
   m.gdt(1, descriptor(0x9a), descriptor(0x92), descriptor(0xfa), descriptor(0xf2));
@@ -289,8 +295,8 @@ export function protectedMachine(level = 0): TestMachine {
 }
 
 /** 64-bit mode. */
-export function longMachine(level = 0): TestMachine {
-  const m = new TestMachine();
+export function longMachine(level = 0): TestEnvironment {
+  const m = new TestEnvironment();
   common(m);
   m.set("efer", 0xd01n);
   m.set("cr4", 0x20n);
@@ -306,8 +312,8 @@ export function longMachine(level = 0): TestMachine {
 }
 
 /** Real mode. */
-export function realMachine(): TestMachine {
-  const m = new TestMachine();
+export function realMachine(): TestEnvironment {
+  const m = new TestEnvironment();
   common(m);
   m.set("cr0", 0x10n);
   m.set("idtr.base", 0n);
@@ -319,7 +325,7 @@ export function realMachine(): TestMachine {
 }
 
 /** Virtual-8086 mode. */
-export function virtual8086Machine(iopl = 0): TestMachine {
+export function virtual8086Machine(iopl = 0): TestEnvironment {
   const m = protectedMachine();
   for (const name of ["cs", "ss", "ds", "es", "fs", "gs"] as const) segment(m, name, 0x1000, 0xf3, 0x10000n, 0xffff);
   m.set("rip", 0x100n);
@@ -329,7 +335,7 @@ export function virtual8086Machine(iopl = 0): TestMachine {
 }
 
 /** The fault that `act` ends with, as `[vector, errorCode]`; fails if there is none, or if the state changed. */
-export function faultOf(m: TestMachine, act: () => unknown): [number, number | undefined] {
+export function faultOf(m: TestEnvironment, act: () => unknown): [number, number | undefined] {
   const before = new Uint8Array(m.state.buffer.slice(0));
   const memory = new Map(m.memory);
   try {

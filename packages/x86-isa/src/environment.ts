@@ -27,7 +27,7 @@ export type AccessSize = 1 | 2 | 4 | 8 | 16;
  * A method that meets a fault throws {@link GuestException}; one that makes the guest leave non-root operation throws
  * the machine's own signal. Either way nothing of the instruction has happened.
  */
-export interface Machine {
+export interface ExecutionEnvironment {
   readonly state: CpuState;
   /** SYSCALL and SYSRET exist outside 64-bit mode too, as on AMD's processors. Intel's have them there alone. */
   readonly legacySyscall?: boolean;

@@ -9,7 +9,7 @@ import {
   type AccessSize,
   type Bitness,
   type CodeMode,
-  type Machine,
+  type ExecutionEnvironment,
   type MemoryAccess,
 } from "../../src/index.js";
 import { CODE, CODE_BYTES, CODE_FILLER, CODE_OFFSET, DATA_END, DATA_START, WINDOW, type Case } from "./layout.js";
@@ -34,7 +34,7 @@ const refuse = (what: string): never => {
 };
 
 /** A machine that has the recorder's data pages and its page of code, and nothing else. */
-export class VectorMachine implements Machine {
+export class VectorEnvironment implements ExecutionEnvironment {
   readonly state = new CpuState();
   readonly #bytes = new Uint8Array(DATA_BYTES + CODE_BYTES);
   readonly #view = new DataView(this.#bytes.buffer);
