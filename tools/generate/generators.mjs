@@ -6,6 +6,7 @@ export const generators = [
     command: ["tools/generate/contract.mjs"],
     outputs: [
       "packages/kvm-core/src/dispatch/op-calls.generated.ts",
+      "packages/cli/src/op-callers.generated.ts",
       "docs/reference/ops.md",
       "docs/reference/hooks.md",
       "docs/reference/errors.md",

@@ -18,12 +18,14 @@ const KINDS = {
 };
 
 /** One page for the whole op contract, a chapter a group, in the contract's order. */
-export function opsPage() {
+export function opsPage(callers) {
   const signatures = signaturesInSource();
   const groups = [...new Set(OP_NAMES.map((name) => describeOp(name).group))];
   const chapters = groups.flatMap((group) => [
     `## ${group}`,
-    ...OP_NAMES.filter((name) => describeOp(name).group === group).flatMap((name) => opEntry(name, signatures)),
+    ...OP_NAMES.filter((name) => describeOp(name).group === group).flatMap((name) =>
+      opEntry(name, signatures, callers.get(name)),
+    ),
   ]);
   const contexts = Object.entries(OP_CONTEXTS).map(([name, text]) => `- \`${name}\`: ${text}`);
   return [
@@ -37,7 +39,7 @@ export function opsPage() {
   ].join("\n\n");
 }
 
-function opEntry(name, signatures) {
+function opEntry(name, signatures, callers) {
   const { kind, context, hot, returns, fills, throws, summary } = describeOp(name);
   const facts = [
     `- Returns: ${escape(returns ?? "nothing")}.`,
@@ -45,8 +47,15 @@ function opEntry(name, signatures) {
     `- Context: \`${context}\`${hot ? "; hot" : ""}.`,
     ...(kind === "op" ? [] : [`- Kind: \`${kind}\`, ${KINDS[kind]}.`]),
     ...(throws === undefined ? [] : [`- Throws: ${throws.map((code) => `\`${code}\``).join(", ")}.`]),
+    `- Called by: ${callersText(callers)}.`,
   ];
   return [`### ${name}`, "```ts\n" + `${name}${signatures.get(name)}` + "\n```", escape(summary), facts.join("\n")];
+}
+
+/** As in "`getMsr` (kvm-core/msr/access.ts)". */
+function callersText(callers) {
+  if (callers.length === 0) return "nobody yet";
+  return callers.map(({ package: name, file, function: caller }) => `\`${caller}\` (${name}/${file})`).join(", ");
 }
 
 /** The type argument of each declaration, as written: signatures are not there at run time. */

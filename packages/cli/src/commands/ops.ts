@@ -2,7 +2,9 @@ import { Command } from "commander";
 import { describeOp, isOpName, OP_NAMES, unknownName, type OpName } from "@tapvisor/kvm-core";
 import { UsageError } from "../errors.js";
 import { createMachine } from "../machine.js";
+import { OP_CALLERS, type OpCallPlace } from "../op-callers.generated.js";
 import { table } from "../table.js";
+import { UNCALLED_OPS } from "../uncalled-ops.js";
 import type { CommandStreams } from "./run.js";
 
 /** One op as `tapvisor ops --json` has it. */
@@ -11,17 +13,28 @@ interface OpRow {
   readonly group: string;
   readonly signature: string;
   readonly kind: string;
-  /** `real`, `absent`, or `ENOSYS` where the backend has the op but not yet what it does. */
-  readonly status: string;
+  /**
+   * `absent`, `ENOSYS` where the backend has the op but not yet what it does, `not called` where it has all of it and no
+   * code calls it, else `real`.
+   */
+  readonly status: "absent" | "ENOSYS" | "not called" | "real";
+  readonly called: CalledFrom;
+  /** The functions that call it. */
+  readonly callers: readonly OpCallPlace[];
+  /** Of an op that no code calls: the capability that will. */
+  readonly awaits?: string | undefined;
   /** Interceptors that are attached. */
   readonly hooks: readonly string[];
   readonly summary: string;
 }
 
+/** Which side of the call table an op is called from. */
+type CalledFrom = "core" | "backend" | "core+backend" | "none";
+
 /** `tapvisor ops [NAME]`: the contract as the stock machine's backend fills it. */
 export function opsCommand(streams: CommandStreams, finish: (status: number) => void): Command {
   return new Command("ops")
-    .description("list the ops of the contract: group, signature, status, hooks attached")
+    .description("list the ops of the contract: group, status, who calls them, hooks attached, signature")
     .argument("[name]", "one op, with all that is said about it")
     .option("--json", "as JSON")
     .action((name: string | undefined, flags: { readonly json?: boolean }) => {
@@ -42,12 +55,33 @@ function opRows(): OpRow[] {
       const { group, kind, summary } = describeOp(name);
       const { binding, attached } = dispatch.status(name);
       const served = backend?.notImplemented?.includes(name) !== true;
-      const status = binding !== "bound" ? "absent" : served ? "real" : "ENOSYS";
-      return { name, group, signature: signatureOf(name), kind, status, hooks: attached, summary };
+      const callers = OP_CALLERS[name];
+      const called = calledFrom(callers);
+      const status = binding !== "bound" ? "absent" : !served ? "ENOSYS" : called === "none" ? "not called" : "real";
+      const awaits = UNCALLED_OPS[name];
+      return {
+        name,
+        group,
+        signature: signatureOf(name),
+        kind,
+        status,
+        called,
+        callers,
+        awaits,
+        hooks: attached,
+        summary,
+      };
     });
   } finally {
     machine.dispose();
   }
+}
+
+function calledFrom(callers: readonly OpCallPlace[]): CalledFrom {
+  const core = callers.some((place) => place.package === "kvm-core");
+  const backend = callers.some((place) => place.package === "arch-vmx");
+  if (core && backend) return "core+backend";
+  return core ? "core" : backend ? "backend" : "none";
 }
 
 /** `(vcpu, msr) => "ok" | "refused"`: the names of the arguments, and what the op answers with. */
@@ -65,13 +99,22 @@ function asText(rows: readonly OpRow[], name: string | undefined): string {
   const [row] = rows;
   if (name === undefined || row === undefined) {
     return table(
-      ["op", "group", "status", "hooks", "signature"],
-      rows.map(({ name, group, status, hooks, signature }) => [name, group, status, hooks.length, signature]),
+      ["op", "group", "status", "called from", "hooks", "signature"],
+      rows.map((row) => [row.name, row.group, row.status, row.called, row.hooks.length, row.signature]),
     );
   }
   const { args: _args, result: _result, ...said } = describeOp(row.name);
   const hooks = row.hooks.length === 0 ? "none" : row.hooks.join(", ");
-  return Object.entries({ name: row.name, signature: row.signature, status: row.status, hooks, ...said })
-    .map(([field, value]) => `${field.padEnd(10)} ${Array.isArray(value) ? value.join(", ") : String(value)}`)
-    .join("\n");
+  const { signature, status, called, callers, awaits } = row;
+  const facts = Object.entries({ name: row.name, signature, status, hooks, ...said, awaits, called });
+  return [
+    ...facts
+      .filter(([, value]) => value !== undefined)
+      .map(([field, value]) => line(field, Array.isArray(value) ? value.join(", ") : String(value))),
+    ...callers.map((place) => line("", `${place.package}/${place.file} ${place.function}`)),
+  ].join("\n");
+}
+
+function line(field: string, text: string): string {
+  return `${field.padEnd(10)} ${text}`;
 }
