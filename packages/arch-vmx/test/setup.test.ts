@@ -56,7 +56,7 @@ describe("registration", () => {
     const machine = new TestMachine({ processors: 2 });
     const before = machine.memory.free.length;
     machine.init().enable();
-    expect(before - machine.memory.free.length).toBe(6 + 2);
+    expect(before - machine.memory.free.length).toBe(7 + 2);
     for (const cpu of machine.cpus) {
       const region = Number(cpu.log.find((entry) => entry.startsWith("vmxon"))?.split(" ")[1]);
       expect(machine.memory.readU32(region)).toBe(0x1234);
