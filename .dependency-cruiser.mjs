@@ -4,6 +4,9 @@ const ours = "^packages/[^/]+/";
 const contract = "^packages/kvm-core/(src|dist)/contract/index[.](ts|js|d[.]ts)$";
 const isa = "^packages/x86-isa/";
 
+/** The files of kvm-core that have the ioctls, and what backends are given. */
+const IOCTLS = "kvm|vm|vcpu|exports";
+
 /** A rule: of our packages, `name` may import itself and `allowed` only. */
 function onlyImports(name, ...allowed) {
   return {
@@ -39,6 +42,20 @@ export default {
     onlyIn("tsyringe", "packages/kvm-core/src/registry"),
     onlyIn("reflect-metadata", "packages/kvm-core/src/registry"),
     onlyIn("tapable", "packages/kvm-core/src/hooks"),
+    {
+      name: "ioctls-on-top",
+      comment: "the ioctls of kvm-core are above everything: who is below takes what lies in state/",
+      severity: "error",
+      from: { path: "^packages/kvm-core/src/", pathNot: `^packages/kvm-core/src/(registry/|(${IOCTLS}|index)[.]ts$)` },
+      to: { path: `^packages/kvm-core/src/(${IOCTLS})[.]ts$` },
+    },
+    {
+      name: "mmu-below-emulator",
+      comment: "a fault is all of the MMU that may end in the emulator",
+      severity: "error",
+      from: { path: "^packages/kvm-core/src/mmu/", pathNot: "/fault[.]ts$" },
+      to: { path: "^packages/kvm-core/src/emulate/" },
+    },
     {
       name: "node-only-in-cli",
       comment: "the packages run in a browser too: node:* stays in packages/cli and in entry points named node.ts",

@@ -53,3 +53,18 @@ it("sees none where the last of them imports nothing back", async () => {
     }),
   ).toEqual([]);
 });
+
+it("sees a file of kvm-core that reaches up to the ioctls, and the MMU that reaches into the emulator", async () => {
+  const violations = await violationsIn({
+    "packages/kvm-core/src/vcpu.ts": "export class KvmVcpu {}\n",
+    "packages/kvm-core/src/emulate/instruction.ts": "export const emulate = () => true;\n",
+    "packages/kvm-core/src/mmu/fault.ts": 'export { emulate } from "../emulate/instruction.js";\n',
+    "packages/kvm-core/src/mmu/walk.ts":
+      'export { emulate } from "../emulate/instruction.js";\nexport type { KvmVcpu } from "../vcpu.js";\n',
+  });
+  const walk = "packages/kvm-core/src/mmu/walk.ts";
+  expect(violations.sort()).toEqual([
+    `ioctls-on-top: ${walk} imports packages/kvm-core/src/vcpu.ts`,
+    `mmu-below-emulator: ${walk} imports packages/kvm-core/src/emulate/instruction.ts`,
+  ]);
+});
