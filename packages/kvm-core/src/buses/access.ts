@@ -1,9 +1,13 @@
+import type { AddressBus } from "./address-bus.js";
 import type { BusSpace, VcpuExit } from "../contract/index.js";
 import { claimsAddress, readLapicPage, writeLapicPage } from "../irqchip/lapic.js";
 import type { Lapic, VcpuState } from "../state/vcpu-state.js";
 
 /** The name of the device whose page each vCPU has of its own, which is on no bus. */
 const LOCAL_APIC = "local APIC";
+
+const busOf = ({ vm: { buses } }: VcpuState, space: BusSpace): AddressBus =>
+  space === "port" ? buses.port : buses.memory;
 
 /** The local APIC, where the access is to its page. */
 function lapicAt({ lapic }: VcpuState, space: BusSpace, address: number): Lapic | undefined {
@@ -21,7 +25,7 @@ export function readDevice(vcpu: VcpuState, space: BusSpace, address: number, in
     told(vcpu, space, address, into, LOCAL_APIC);
     return true;
   }
-  const found = vcpu.vm.buses[space].find(address, into.length);
+  const found = busOf(vcpu, space).find(address, into.length);
   if (found?.inKernel !== true) return false;
   found.device.read(address - found.base, into);
   told(vcpu, space, address, into, found.device.name);
@@ -31,7 +35,7 @@ export function readDevice(vcpu: VcpuState, space: BusSpace, address: number, in
 /** User space has answered a read: what the guest gets is in `data` afterwards. */
 export function readAnswered(vcpu: VcpuState, space: BusSpace, address: number, data: Uint8Array): void {
   if (!vcpu.kvm.hooks.deviceAccess.used) return;
-  told(vcpu, space, address, data, vcpu.vm.buses[space].find(address, data.length)?.device.name);
+  told(vcpu, space, address, data, busOf(vcpu, space).find(address, data.length)?.device.name);
 }
 
 /** The hook `deviceAccess` for a read. */
@@ -43,7 +47,7 @@ function told(vcpu: VcpuState, space: BusSpace, address: number, data: Uint8Arra
 /** The guest writes where its memory is not: true when that is done; otherwise user space has to, by {@link writeExit}. */
 export function writeDevice(vcpu: VcpuState, space: BusSpace, address: number, data: Uint8Array): boolean {
   const lapic = lapicAt(vcpu, space, address);
-  const found = lapic === undefined ? vcpu.vm.buses[space].find(address, data.length) : undefined;
+  const found = lapic === undefined ? busOf(vcpu, space).find(address, data.length) : undefined;
   const hook = vcpu.kvm.hooks.deviceAccess;
   if (hook.used) {
     const device = lapic === undefined ? found?.device.name : LOCAL_APIC;

@@ -86,11 +86,14 @@ export class AddressBus implements IoBus {
   }
 
   find(address: number, length: number): PlacedOnBus | undefined {
+    const end = address + length;
     const last = this.#last;
-    if (last !== undefined && last.base <= address && address + length <= last.end) return last;
-    const claim = this.#claims.find(({ base, end }) => base <= address && address + length <= end);
-    if (claim !== undefined) this.#last = claim;
-    return claim;
+    if (last !== undefined && last.base <= address && end <= last.end) return last;
+    for (const claim of this.#claims) {
+      if (address < claim.base) return undefined;
+      if (end <= claim.end) return (this.#last = claim);
+    }
+    return undefined;
   }
 }
 
