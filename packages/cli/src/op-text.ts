@@ -1,6 +1,6 @@
 import { OPS, type OpCall, type OpName } from "@tapvisor/kvm-core";
 
-/** One call as a line: `     1234567 vcpu0 get_msr(msr={index=0x10 data=0x0 hostInitiated=false}) = "ok"`. */
+/** One call as a line: `     1234567 vcpu0 get_msr(msr={index=0x10 data=0x0 hostInitiated=false}) = false`. */
 export function formatCall(call: OpCall<OpName>): string {
   const { op, vm, vcpu, time, caller, args, outcome, answeredBy } = call;
   const who = vcpu !== undefined ? `vcpu${vcpu.id}` : vm !== undefined ? `vm${vm.id}` : "core";

@@ -84,7 +84,7 @@ function calledFrom(callers: readonly OpCallPlace[]): CalledFrom {
   return core ? "core" : backend ? "backend" : "none";
 }
 
-/** `(vcpu, msr) => "ok" | "refused"`: the names of the arguments, and what the op answers with. */
+/** `(vcpu, info, stage) => "continue" | "intercepted"`, or `(vcpu, msr) => boolean`: the names of the arguments, and what the op answers with. */
 function signatureOf(name: OpName): string {
   const { args, result } = describeOp(name);
   const answer = typeof result === "string" ? result : result.map((word) => JSON.stringify(word)).join(" | ");
