@@ -45,9 +45,9 @@ function page({ commit, rows }) {
   return [
     "# What kvm-unit-tests shows",
     NOTICE,
-    `The rows of \`x86/unittests.cfg\` of kvm-unit-tests at commit \`${commit}\`, which \`pnpm conformance FOLDER\` runs ` +
+    `The rows of \`x86/unittests.cfg\` of kvm-unit-tests at commit \`${commit}\`, which \`npm run conformance -- FOLDER\` runs ` +
       "([how to get the suite](../guides/run-kvm-unit-tests.md)). To measure again, build the suite at that commit, then:",
-    "```sh\npnpm conformance FOLDER --update          # or some rows: --only x2apic,setjmp\n" +
+    "```sh\nnpm run conformance -- FOLDER --update    # or some rows: --only x2apic,setjmp\n" +
       "node tools/generate/conformance-page.mjs\n```",
     architectures.map(([arch, records]) => totals(arch, Object.values(records))).join("\n"),
     "Instructions are the guest's, in thousands, up to the end of the row. A row that is out of budget has executed what " +
