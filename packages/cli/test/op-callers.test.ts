@@ -7,7 +7,7 @@ import { findOpCallers } from "../../../tools/generate/op-callers.mjs";
 /** A call of an op that is known to have no caller, through receivers of other names than the usual ones. */
 const PLANTED = {
   "packages/kvm-core/src/planted.ts": `
-    import type { OpCaller, Vcpu } from "./contract/index.js";
+    import type { KvmX86Ops, OpCaller, Vcpu } from "./contract/index.js";
     class Holder {
       constructor(private readonly table: OpCaller) {}
       flush(vcpu: Vcpu): void {
@@ -17,8 +17,14 @@ const PLANTED = {
     export function taken({ has_wbinvd_exit }: OpCaller): boolean {
       return has_wbinvd_exit();
     }
-    export function other(names: { get_exit_info(): void }): void {
+    export const counters = (wheel: { readonly pmu_ops: OpCaller["pmu_ops"] } | undefined): void => {
+      wheel?.pmu_ops.find_fixed_event(0);
+      [0].forEach((idx) => wheel?.pmu_ops["pmc_idx_to_pmc"]({} as never, idx));
+    };
+    export function other(names: { get_exit_info(): void }, own: KvmX86Ops, table: OpCaller): boolean {
       names.get_exit_info();
+      own.check_intercept({} as never, {} as never, "pre-exception");
+      return table.update_pi_irte === undefined;
     }
     export const holder = Holder;
   `,
@@ -38,6 +44,8 @@ describe("the calls of ops in the sources", () => {
     const place = (name: string) => ({ package: "kvm-core", file: "planted.ts", function: name });
     expect(callers.get("set_cr3")).toEqual([place("Holder.flush")]);
     expect(callers.get("has_wbinvd_exit")).toEqual([place("taken")]);
-    expect(callers.get("get_exit_info")).toEqual([]);
+    expect(callers.get("pmu_ops.find_fixed_event")).toEqual([place("counters")]);
+    expect(callers.get("pmu_ops.pmc_idx_to_pmc")).toEqual([place("counters")]);
+    for (const name of ["get_exit_info", "check_intercept", "update_pi_irte"]) expect(callers.get(name)).toEqual([]);
   }, 120_000);
 });

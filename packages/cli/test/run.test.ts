@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { dword, reg } from "@tapvisor/x86-isa";
+import { OP_CALLERS } from "../src/op-callers.generated.js";
 import type { RunReport } from "../src/report.js";
 import { file, missing, tapvisor } from "./support/command.js";
 import { debugExit, kernel, print } from "./support/kernels.js";
@@ -228,6 +229,8 @@ describe("tapvisor ops", () => {
       group: string;
       signature: string;
       status: string;
+      called: string;
+      callers: { package: string; file: string; function: string }[];
       hooks: string[];
     }[];
     expect(status).toBe(0);
@@ -237,7 +240,15 @@ describe("tapvisor ops", () => {
       group: "register-msr",
       signature: "(vcpu, msr) => boolean",
       status: "real",
+      called: "core+backend",
+      callers: OP_CALLERS.get_msr,
       hooks: [],
+    });
+    expect(rows.find(({ name }) => name === "set_cr3")).toMatchObject({
+      status: "not called",
+      called: "none",
+      callers: [],
+      awaits: expect.stringContaining("shadow paging"),
     });
     expect(rows.find(({ name }) => name === "pmu_ops.get_msr")?.status).toBe("ENOSYS");
     expect(rows.find(({ name }) => name === "vm_destroy")?.status).toBe("absent");
@@ -247,5 +258,24 @@ describe("tapvisor ops", () => {
     const { output } = await tapvisor(["ops", "set_cr0"]);
     expect(output).toMatch(/^name +set_cr0\n/);
     expect(output).toMatch(/\ngroup +register-control\n/);
+  });
+
+  it("tells which side calls an op, and the functions that do", async () => {
+    expect((await tapvisor(["ops"])).output).toMatch(/\nget_msr +register-msr +real +core\+backend +0 /);
+    const { output } = await tapvisor(["ops", "get_msr"]);
+    expect(output).toMatch(/\ncalled +core\+backend\n/);
+    const places = OP_CALLERS.get_msr.map((place) => `${place.package}/${place.file} ${place.function}`);
+    expect(places.length).toBeGreaterThan(1);
+    const last = output.trimEnd().split("\n").slice(-places.length);
+    expect(last.map((text) => text.trim())).toEqual(places);
+  });
+
+  it("does not call real what no code calls, and says what will call it", async () => {
+    const list = (await tapvisor(["ops"])).output;
+    expect(list).toMatch(/\nset_cr3 +register-control +not called +none /);
+    expect(list).toMatch(/\npmu_ops.find_arch_event +pmu +ENOSYS +none /);
+    const { output } = await tapvisor(["ops", "set_cr3"]);
+    expect(output).toMatch(/\nstatus +not called\n/);
+    expect(output).toMatch(/\nawaits +shadow paging: .*\ncalled +none\n$/);
   });
 });
