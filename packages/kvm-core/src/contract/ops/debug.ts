@@ -7,7 +7,7 @@ export const DEBUG_OPS = {
     context: "vcpu-ioctl",
     hot: false,
     result: "void",
-    summary: "Recompute which exceptions exit, after the debug settings changed.",
+    summary: "Recompute which exceptions exit: after the debug settings, the use of the FPU or real mode changed.",
   }),
   get_dr6: op<(vcpu: Vcpu) => bigint>()({
     args: ["vcpu"],

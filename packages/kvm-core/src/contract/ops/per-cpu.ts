@@ -15,8 +15,7 @@ export const PER_CPU_OPS = {
     hot: false,
     result: "void",
     throws: ["EBUSY", "EIO"],
-    summary:
-      "Switch virtualization on for the current processor: with the first VM, and when a processor comes online or resumes.",
+    summary: "Switch virtualization on for the current processor: on each, with the first VM.",
   }),
   hardware_disable: op<() => void>()({
     args: [],

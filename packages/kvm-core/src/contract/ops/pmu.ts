@@ -83,7 +83,7 @@ export const PMU_OPS = {
     hot: false,
     result: "void",
     fills: "vcpu.arch.pmu",
-    summary: "Follow a new guest CPUID: version, counters, widths and masks.",
+    summary: "Follow a new guest CPUID: the version of the PMU and the numbers of its counters.",
   }),
   init: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],

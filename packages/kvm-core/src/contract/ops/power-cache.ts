@@ -6,7 +6,7 @@ export const POWER_CACHE_OPS = {
     context: "preempt-off",
     hot: false,
     result: "boolean",
-    returns: "exits: WBINVD of a guest exits, and the core flushes for it",
+    returns: "exits: WBINVD of a guest exits",
     summary: "Ask whether WBINVD of a guest exits.",
   }),
 };

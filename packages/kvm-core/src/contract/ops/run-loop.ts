@@ -41,7 +41,7 @@ export const RUN_LOOP_OPS = {
     hot: false,
     result: "void",
     fills: "info",
-    summary: "Give the raw details of the exit for tracing. Called only while somebody traces exits.",
+    summary: "Give the raw details of the last exit, for tracing.",
   }),
   handle_external_intr: op<(vcpu: Vcpu) => void>()({
     args: ["vcpu"],
