@@ -63,9 +63,22 @@ export interface CpuidEntry {
 
 /** Bits of `VcpuArch.requests`: KVM_REQ_*. */
 export const REQUEST = {
-  TLB_FLUSH: 0, MMU_RELOAD: 1, PENDING_TIMER: 2, UNHALT: 3, MMU_SYNC: 4, CLOCK_UPDATE: 5, TRIPLE_FAULT: 6,
-  EVENT: 7, DEACTIVATE_FPU: 8, APF_HALT: 9, STEAL_UPDATE: 10, NMI: 11, PMU: 12, PMI: 13, MASTERCLOCK_UPDATE: 14,
-  SCAN_IOAPIC: 15, APIC_PAGE_RELOAD: 16, IMMEDIATE_EXIT: 17, REPORT_TPR_ACCESS: 18,
+  TLB_FLUSH: 0, MMU_RELOAD: 1, PENDING_TIMER: 2, TRIPLE_FAULT: 6, EVENT: 7, DEACTIVATE_FPU: 8, NMI: 11,
+  SCAN_IOAPIC: 15, APIC_PAGE_RELOAD: 16,
+  /** Made by nobody yet. Of shadow paging: the guest's page tables changed. */
+  MMU_SYNC: 4,
+  /** Made by nobody yet. Of kvmclock: the guest's copy of the time is out of date. */
+  CLOCK_UPDATE: 5, MASTERCLOCK_UPDATE: 14,
+  /** Made by nobody yet. Of asynchronous page faults: the guest waits for a page. */
+  APF_HALT: 9,
+  /** Made by nobody yet. Of steal time: the guest's record of it is out of date. */
+  STEAL_UPDATE: 10,
+  /** Made by nobody yet. Of PMU events: counters to program anew, an interrupt to deliver. */
+  PMU: 12, PMI: 13,
+  /** Made by nobody yet. Of nested virtualization: exit at once after an entry. */
+  IMMEDIATE_EXIT: 17,
+  /** Made by nobody yet. Of KVM_TPR_ACCESS_REPORTING: user space patches a guest's accesses to the TPR. */
+  REPORT_TPR_ACCESS: 18,
 } as const; // prettier-ignore
 export type Request = (typeof REQUEST)[keyof typeof REQUEST];
 
@@ -84,7 +97,7 @@ export const GUESTDBG = {
 export interface MmuContext {
   /** Host physical address of the root table, or -1 when it has to be loaded. */
   rootHpa: number;
-  /** Depth of the second-stage table. */
+  /** Depth of the second-stage table. For nested virtualization and shadow paging, where it varies; nobody reads it yet. */
   shadowRootLevel: number;
   /** The guest's own four PDPTEs under PAE paging. */
   readonly pdptrs: BigUint64Array;
@@ -161,7 +174,6 @@ export class VcpuArch {
   xcr0 = 1n;
   guestSupportedXcr0 = 1n;
   xss = 0n;
-  pkru = 0;
 
   readonly pmu: PmuState = { version: 0, gpCounters: 0, fixedCounters: 0 };
 

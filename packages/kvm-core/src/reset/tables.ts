@@ -54,7 +54,6 @@ export const ARCH_RESET: ResetTable<VcpuArch> = {
   guestFpu: "power-on",
   xcr0: "power-on",
   xss: "power-on",
-  pkru: "power-on",
   // The op `pmu_ops.reset`.
   pmu: "never",
   requests: "never",
