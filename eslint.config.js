@@ -25,6 +25,7 @@ export default defineConfig(
       "@typescript-eslint/ban-ts-comment": "error",
       "@typescript-eslint/no-explicit-any": "error",
       "@typescript-eslint/no-non-null-assertion": "error",
+      "@typescript-eslint/no-unnecessary-type-assertion": "error",
       // An injected class must stay a value import, or tsyringe has nothing to inject.
       "@typescript-eslint/consistent-type-imports": "off",
       // Interfaces of state classes and hooks are merged on purpose nowhere; an empty one is a mistake.

@@ -116,7 +116,7 @@ function placeOperand(d: Draft, n: number, before: Uint8Array[]): void {
   }
   const first = addressBytes === 8 ? Register.RAX : Register.EAX;
   const base = rng.pick(PINNED[bits64 ? 64 : 32]);
-  i.memoryBase = (first + base) as Register;
+  i.memoryBase = first + base;
   const step = d.alignment > 1 && rng.chance(15, 16) ? d.alignment : 1;
   const displacement = (rng.below(128) - 64) & ~(step - 1);
   i.memoryDisplSize = 1;
@@ -124,7 +124,7 @@ function placeOperand(d: Draft, n: number, before: Uint8Array[]): void {
   if (style !== 3 || d.mnemonic.startsWith("Pop")) return;
   // AND index, mask: what it holds must not lead away.
   const index = rng.below(FREE);
-  i.memoryIndex = (first + index) as Register;
+  i.memoryIndex = first + index;
   i.memoryIndexScale = 1 << rng.below(4);
   before.push(Uint8Array.of(0x83, 0xe0 | index, rng.pick([0x10, 0x30, 0x38, 0x3f]) & (d.alignment > 1 ? 0x30 : 0x3f)));
 }

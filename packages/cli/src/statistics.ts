@@ -57,8 +57,8 @@ type AnyCall = Parameters<typeof formatCall>[0];
 
 /** Handlers that observe the outcome of every call of some ops. */
 export function observeOps(names: readonly OpName[], observe: (call: AnyCall) => void): Interceptor["ops"] & object {
-  const handlers: OpHandlers<OpName> = { observe: observe as OpHandlers<OpName>["observe"] & object };
-  return Object.fromEntries(names.map((name) => [name, handlers])) as Interceptor["ops"] & object;
+  const handlers: OpHandlers<OpName> = { observe: observe };
+  return Object.fromEntries(names.map((name) => [name, handlers]));
 }
 
 /** An interceptor that prints every call of some ops, a line each. */

@@ -1,5 +1,5 @@
 import { HOST_RESCHEDULE_VECTOR, type Request } from "./contract/index.js";
-import type { VcpuState, VmState } from "./state/vcpu-state.js";
+import { processorOf, type VcpuState, type VmState } from "./state/vcpu-state.js";
 
 /** kvm_make_request: looked at before the next entry. */
 export function makeRequest(vcpu: VcpuState, request: Request): void {
@@ -16,7 +16,7 @@ export function checkRequest(vcpu: VcpuState, request: Request): boolean {
 
 /** kvm_vcpu_kick: a guest that runs on another processor exits, and looks at its requests. */
 export function kick(vcpu: VcpuState): void {
-  if (vcpu.inGuestMode && vcpu.cpu >= 0) vcpu.kvm.host.processors[vcpu.cpu].raiseInterrupt(HOST_RESCHEDULE_VECTOR);
+  if (vcpu.inGuestMode && vcpu.cpu >= 0) processorOf(vcpu).raiseInterrupt(HOST_RESCHEDULE_VECTOR);
 }
 
 /** kvm_make_all_cpus_request. */

@@ -242,11 +242,12 @@ function enterGuest(vcpu: VcpuState): boolean {
 function loadDebugRegisters(vcpu: VcpuState): void {
   const { arch } = vcpu;
   const processor = processorOf(vcpu);
+  const [db0 = 0n, db1 = 0n, db2 = 0n, db3 = 0n] = arch.effDb;
   processor.writeDr(7, 0n);
-  processor.writeDr(0, arch.effDb[0]);
-  processor.writeDr(1, arch.effDb[1]);
-  processor.writeDr(2, arch.effDb[2]);
-  processor.writeDr(3, arch.effDb[3]);
+  processor.writeDr(0, db0);
+  processor.writeDr(1, db1);
+  processor.writeDr(2, db2);
+  processor.writeDr(3, db3);
   processor.writeDr(6, arch.dr6);
   arch.switchDbRegs &= ~DEBUGREG.RELOAD;
 }

@@ -32,7 +32,7 @@ const MAP: readonly (readonly [address: number, access: Access, value?: number])
   [DATA_END, "none"],
   [CODE - 1, "none"],
   [CODE, "read", CODE_FILLER],
-  [CODE + CODE_OFFSET, "read", LOAD[0]],
+  [CODE + CODE_OFFSET, "read", LOAD[0] ?? -1],
   [CODE + CODE_OFFSET + LOAD.length, "read", CODE_FILLER],
   [CODE + CODE_BYTES - 1, "read", CODE_FILLER],
   [CODE + CODE_BYTES, "none"],

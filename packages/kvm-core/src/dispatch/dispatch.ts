@@ -26,7 +26,7 @@ import type {
 } from "../contract/index.js";
 import { createLifecycleHooks, type LifecycleHooks } from "../hooks/lifecycle-hook.js";
 import { OpCallRecord, type AnyArgs, type AnyOp } from "../hooks/op-call-record.js";
-import { OpHook, type AnyHandlers } from "../hooks/op-hook.js";
+import { OpHook } from "../hooks/op-hook.js";
 import { HandlerFrames, MAX_NESTED_DEPTH, Owner } from "../hooks/owner.js";
 import type { BoundOps } from "./bound-ops.js";
 import { X86OpCalls } from "./op-calls.generated.js";
@@ -138,7 +138,7 @@ export class OpDispatch {
     for (const [name, handlers] of Object.entries(interceptor.ops ?? {})) {
       if (!isOpName(name)) continue;
       const slot = this.#slots[name];
-      const leave = slot.hook.attach(order, owner, scope, handlers as AnyHandlers);
+      const leave = slot.hook.attach(order, owner, scope, handlers);
       this.#bindSlot(slot);
       detach.push(() => {
         leave();

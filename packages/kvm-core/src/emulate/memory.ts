@@ -25,7 +25,7 @@ const valueOf = (bytes: Uint8Array): bigint => {
   let value = 0n;
   for (let at = (bytes.length - 1) & ~(WORD_BYTES - 1); at >= 0; at -= WORD_BYTES) {
     let word = 0;
-    for (let i = Math.min(at + WORD_BYTES, bytes.length) - 1; i >= at; i--) word = (word << 8) | bytes[i];
+    for (let i = Math.min(at + WORD_BYTES, bytes.length) - 1; i >= at; i--) word = (word << 8) | (bytes[i] as number);
     value = (value << 32n) | BigInt(word >>> 0);
   }
   return value;
@@ -111,7 +111,7 @@ export class EmulatorMemory {
       if (write.space !== "ram") continue;
       const first = Math.max(address, write.address);
       const end = Math.min(address + into.length, write.address + write.data.length);
-      for (let at = first; at < end; at++) into[at - address] = write.data[at - write.address];
+      for (let at = first; at < end; at++) into[at - address] = write.data[at - write.address] as number;
     }
   }
 

@@ -13,7 +13,7 @@ function accumulatorBytes(vcpu: VcpuState, size: number): Uint8Array {
 /** What IN read: AL and AX leave the rest of RAX alone, EAX clears the upper half. */
 function loadAccumulator(vcpu: VcpuState, data: Uint8Array): void {
   let value = 0;
-  for (let i = data.length - 1; i >= 0; i--) value = ((value << 8) | data[i]) >>> 0;
+  for (let i = data.length - 1; i >= 0; i--) value = ((value << 8) | (data[i] ?? 0)) >>> 0;
   if (data.length === 4) {
     registerWriteU32(vcpu, REG.RAX, value);
     return;

@@ -19,7 +19,7 @@ const MIN_PERIOD_NS = 500_000;
 
 /** KVM_GET_PIT2. */
 export interface I8254State {
-  readonly channels: readonly I8254ChannelState[];
+  readonly channels: readonly [I8254ChannelState, I8254ChannelState, I8254ChannelState];
   readonly speakerData: boolean;
   /** Ticks of counter 0 that the guest has not yet taken. */
   readonly pending: number;
@@ -44,7 +44,7 @@ export class I8254 {
   readonly #now: () => number;
   readonly #setIrq: (level: boolean) => void;
   readonly #timer: TimerHandle;
-  readonly #channels: readonly I8254Channel[];
+  readonly #channels: readonly [I8254Channel, I8254Channel, I8254Channel];
   #speakerData = false;
   #period = 0;
   #deadline = 0;
@@ -56,14 +56,17 @@ export class I8254 {
     this.#setIrq = setIrq;
     this.#timer = createTimer("i8254", () => this.#tick());
     // The gate of counter 2 is a bit of port 0x61.
-    this.#channels = [0, 1, 2].map(
-      (index) => new I8254Channel(now, index !== 2, (period) => index === 0 && this.#start(period)),
-    );
+    this.#channels = [
+      new I8254Channel(now, true, (period) => this.#start(period)),
+      new I8254Channel(now, true, () => {}),
+      new I8254Channel(now, false, () => {}),
+    ];
   }
 
   getState(): I8254State {
+    const [counter0, counter1, counter2] = this.#channels;
     return {
-      channels: this.#channels.map((channel) => channel.getState()),
+      channels: [counter0.getState(), counter1.getState(), counter2.getState()],
       speakerData: this.#speakerData,
       pending: this.#pending,
       acknowledged: this.#acknowledged,
@@ -72,8 +75,11 @@ export class I8254 {
   }
 
   setState(state: I8254State): void {
-    this.#channels.forEach((channel, i) => channel.setState(state.channels[i]));
-    const [first] = state.channels;
+    const [counter0, counter1, counter2] = this.#channels;
+    const [first, second, third] = state.channels;
+    counter0.setState(first);
+    counter1.setState(second);
+    counter2.setState(third);
     this.#speakerData = state.speakerData;
     this.#start(Math.floor((first.count * 1_000_000_000) / 1_193_182));
     this.#pending = state.pending;
@@ -175,7 +181,7 @@ export class I8254 {
   #control(value: number): void {
     const select = value >> 6;
     if (select !== READ_BACK) {
-      this.#channels[select].control((value >> 4) & 3, (value >> 1) & 7, (value & 1) === 1);
+      this.#channels[select]?.control((value >> 4) & 3, (value >> 1) & 7, (value & 1) === 1);
       return;
     }
     for (const [i, channel] of this.#channels.entries()) {

@@ -84,6 +84,11 @@ export class Ioapic implements BusDevice {
     this.parts.requestScan();
   }
 
+  /** A word of the redirection table; beyond its end there are ones. */
+  #word(index: number): number {
+    return this.#redirection[index] ?? 0xffffffff;
+  }
+
   /** kvm_ioapic_set_irq. */
   setIrq(pin: number, level: boolean): void {
     const bit = 1 << pin;
@@ -93,13 +98,13 @@ export class Ioapic implements BusDevice {
     }
     const before = (this.#irr & bit) !== 0;
     this.#irr |= bit;
-    const levelTriggered = (this.#redirection[2 * pin] & REDIRECTION.LEVEL) !== 0;
+    const levelTriggered = (this.#word(2 * pin) & REDIRECTION.LEVEL) !== 0;
     if (levelTriggered || !before) this.#service(pin);
   }
 
   #service(pin: number): void {
     const bit = 1 << pin;
-    const low = this.#redirection[2 * pin];
+    const low = this.#word(2 * pin);
     if ((this.#irr & bit) === 0 || (low & REDIRECTION.MASKED) !== 0) return;
     const levelTriggered = (low & REDIRECTION.LEVEL) !== 0;
     if (levelTriggered && (low & REDIRECTION.REMOTE_IRR) !== 0) return;
@@ -110,15 +115,15 @@ export class Ioapic implements BusDevice {
       level: true,
       levelTriggered,
       shorthand: 0,
-      destination: this.#redirection[2 * pin + 1] >>> 24,
+      destination: this.#word(2 * pin + 1) >>> 24,
     });
-    if (levelTriggered && delivered > 0) this.#redirection[2 * pin] |= REDIRECTION.REMOTE_IRR;
+    if (levelTriggered && delivered > 0) this.#redirection[2 * pin] = low | REDIRECTION.REMOTE_IRR;
   }
 
   /** kvm_ioapic_update_eoi: a local APIC ended a vector. One that is still asserted comes again. */
   endOfInterrupt(vector: number, levelTriggered: boolean): void {
     for (let pin = 0; pin < PINS; pin++) {
-      const low = this.#redirection[2 * pin];
+      const low = this.#word(2 * pin);
       if ((low & REDIRECTION.VECTOR) !== vector) continue;
       this.parts.acknowledged(pin);
       if (!levelTriggered || (low & REDIRECTION.LEVEL) === 0) continue;
@@ -130,10 +135,10 @@ export class Ioapic implements BusDevice {
   /** Mark the vectors whose EOI has to exit: those of level-triggered entries. */
   scanVectors(bitmap: BigUint64Array): void {
     for (let pin = 0; pin < PINS; pin++) {
-      const low = this.#redirection[2 * pin];
+      const low = this.#word(2 * pin);
       if ((low & REDIRECTION.LEVEL) === 0) continue;
       const vector = low & REDIRECTION.VECTOR;
-      bitmap[vector >> 6] |= 1n << BigInt(vector & 63);
+      bitmap[vector >> 6] = (bitmap[vector >> 6] ?? 0n) | (1n << BigInt(vector & 63));
     }
   }
 
@@ -144,10 +149,8 @@ export class Ioapic implements BusDevice {
         return (this.#id & 0xf) << 24;
       case REGISTER_VERSION:
         return VERSION;
-      default: {
-        const index = this.#select - REDIRECTION_START;
-        return index >= 0 && index < 2 * PINS ? this.#redirection[index] : 0xffffffff;
-      }
+      default:
+        return this.#word(this.#select - REDIRECTION_START);
     }
   }
 
@@ -162,13 +165,13 @@ export class Ioapic implements BusDevice {
     if ((index & 1) === 1) {
       this.#redirection[index] = value;
     } else {
-      const kept = this.#redirection[index] & READ_ONLY;
+      const kept = this.#word(index) & READ_ONLY;
       this.#redirection[index] = (value & ~READ_ONLY & 0x1ffff) | kept;
       // An edge-triggered entry has nothing in service.
       if ((value & REDIRECTION.LEVEL) === 0) this.#redirection[index] &= ~REDIRECTION.REMOTE_IRR;
     }
     this.parts.requestScan();
-    const low = this.#redirection[2 * pin];
+    const low = this.#word(2 * pin);
     if ((low & REDIRECTION.LEVEL) !== 0) this.#service(pin);
   }
 
@@ -181,7 +184,7 @@ export class Ioapic implements BusDevice {
 
   write(offset: number, data: Uint8Array): void {
     let value = 0;
-    for (let i = Math.min(data.length, 4) - 1; i >= 0; i--) value = ((value << 8) | data[i]) >>> 0;
+    for (let i = Math.min(data.length, 4) - 1; i >= 0; i--) value = ((value << 8) | (data[i] ?? 0)) >>> 0;
     switch (offset & 0xf0) {
       case IOREGSEL:
         this.#select = value & 0xff;

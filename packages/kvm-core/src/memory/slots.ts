@@ -149,7 +149,7 @@ export class MemorySlots {
     const slot = this.find(gfn);
     if (slot?.dirtyBitmap === undefined) return;
     const bit = gfn - slot.baseGfn;
-    slot.dirtyBitmap[bit >> 5] |= 1 << (bit & 31);
+    slot.dirtyBitmap[bit >> 5] = (slot.dirtyBitmap[bit >> 5] as number) | (1 << (bit & 31));
   }
 }
 

@@ -36,8 +36,10 @@ export function pdptrsChanged(vcpu: VcpuState): boolean {
   return entries === undefined || entries.some((entry, i) => entry !== arch.mmu.pdptrs[i]);
 }
 
-/** kvm_pdptr_read. */
+/** kvm_pdptr_read; an index above 3 is a mistake of the caller's. */
 export function pdptrRead(vcpu: VcpuState, index: number): bigint {
   if ((vcpu.arch.regsAvail & (1 << REG.PDPTR)) === 0) vcpu.kvm.ops.cache_reg(vcpu, REG.PDPTR);
-  return vcpu.arch.mmu.pdptrs[index];
+  const entry = vcpu.arch.mmu.pdptrs[index];
+  if (entry === undefined) throw new RangeError(`no PDPTE ${index}`);
+  return entry;
 }

@@ -37,6 +37,8 @@ export const isFault = (result: Translation | TranslationFault): result is Trans
 /** Two halves of a 64-bit value, without a bigint for each step. */
 const wide = new BigUint64Array(1);
 const halves = new Uint32Array(wide.buffer);
+const lowHalf = (): number => halves[0] as number;
+const highHalf = (): number => halves[1] as number;
 
 /** The entries that the walk in progress came by: guest physical and host addresses, and low words. */
 const visited = {
@@ -132,8 +134,8 @@ export function translate(
   setBits = true,
 ): Translation | TranslationFault {
   wide[0] = linear;
-  const low = halves[0];
-  const high = halves[1];
+  const low = lowHalf();
+  const high = highHalf();
   if (!isPaging(vcpu)) return { address: low, writable: true, user: true };
   const long = isLongMode(vcpu);
   const bytes = long || isPae(vcpu) ? 8 : 4;
@@ -144,11 +146,11 @@ export function translate(
   let table: number;
   if (levels === 2 && bytes === 8) {
     wide[0] = pdptrRead(vcpu, low >>> 30);
-    if ((halves[0] & PTE.P) === 0) return fault(vcpu, access, 0);
-    table = addressIn(halves[0], halves[1]);
+    if ((lowHalf() & PTE.P) === 0) return fault(vcpu, access, 0);
+    table = addressIn(lowHalf(), highHalf());
   } else {
     wide[0] = readCr3(vcpu);
-    table = long ? addressIn(halves[0], halves[1]) : (halves[0] & ~0xfff) >>> 0;
+    table = long ? addressIn(lowHalf(), highHalf()) : (lowHalf() & ~0xfff) >>> 0;
   }
   let writable = true;
   let user = true;
@@ -198,11 +200,11 @@ function pageAddress(entry: number, entryHigh: number, level: number, bytes: 4 |
 /** Set the accessed bits of the entries that were visited, the last of them the leaf, and its dirty bit for a write. */
 function setAccessed(vcpu: VcpuState, leaf: number, write: boolean): void {
   for (let step = 0; step <= leaf; step++) {
-    const entry = visited.low[step];
+    const entry = visited.low[step] as number;
     const updated = (entry | PTE.A | (write && step === leaf ? PTE.D : 0)) >>> 0;
     if (updated === entry) continue;
-    vcpu.kvm.host.memory.writeU32(visited.host[step], updated);
-    vcpu.vm.slots.markDirty(gfnOf(visited.guest[step]));
+    vcpu.kvm.host.memory.writeU32(visited.host[step] as number, updated);
+    vcpu.vm.slots.markDirty(gfnOf(visited.guest[step] as number));
   }
 }
 

@@ -3,6 +3,13 @@ import { type Host, isHostGeneralProtection, type LogicalProcessor } from "../co
 /** Whose guests' values a processor has. */
 const owners = new WeakMap<LogicalProcessor, SharedMsrs>();
 
+/** One of them in one processor: what the host had, and what is in the register now. */
+interface SharedMsr {
+  readonly msr: number;
+  readonly host: bigint;
+  current: bigint;
+}
+
 /**
  * Shared MSRs: those (STAR, LSTAR, ...) that the host does not use itself, so that the guest's values may stay in the
  * processor. Linux puts its own back on the way to user space, which uses them; here that is when the last VM goes, or
@@ -10,9 +17,8 @@ const owners = new WeakMap<LogicalProcessor, SharedMsrs>();
  */
 export class SharedMsrs {
   readonly #msrs: number[] = [];
-  /** Per processor and slot: what the host had, and what is in the register now. */
-  readonly #host: bigint[][] = [];
-  readonly #current: bigint[][] = [];
+  /** By processor and slot. */
+  readonly #slots: SharedMsr[][] = [];
 
   constructor(private readonly host: Host) {}
 
@@ -23,28 +29,36 @@ export class SharedMsrs {
 
   /** kvm_shared_msr_cpu_online: remember the host's values. */
   cpuOnline(cpu: number): void {
-    const processor = this.host.processors[cpu];
+    const processor = this.#processor(cpu);
     this.#own(processor);
-    const values = this.#msrs.map((msr) => processor.rdmsr(msr));
-    this.#host[cpu] = values;
-    this.#current[cpu] = [...values];
+    this.#slots[cpu] = this.#msrs.map((msr) => {
+      const host = processor.rdmsr(msr);
+      return { msr, host, current: host };
+    });
   }
 
   /** kvm_set_shared_msr on the current processor: true = the processor refused the value. */
   set(slot: number, value: bigint, mask: bigint): boolean {
     const processor = this.host.scheduler.current();
     this.#own(processor);
-    const current = this.#current[processor.id];
-    if (((value ^ current[slot]) & mask) === 0n) return false;
-    const wanted = (this.#host[processor.id][slot] & ~mask) | (value & mask);
+    const shared = this.#slots[processor.id]?.[slot];
+    if (shared === undefined) throw new RangeError(`processor ${processor.id} has no shared MSR in slot ${slot}`);
+    if (((value ^ shared.current) & mask) === 0n) return false;
+    const wanted = (shared.host & ~mask) | (value & mask);
     try {
-      processor.wrmsr(this.#msrs[slot], wanted);
+      processor.wrmsr(shared.msr, wanted);
     } catch (error) {
       if (isHostGeneralProtection(error)) return true;
       throw error;
     }
-    current[slot] = wanted;
+    shared.current = wanted;
     return false;
+  }
+
+  #processor(cpu: number): LogicalProcessor {
+    const processor = this.host.processors[cpu];
+    if (processor === undefined) throw new RangeError(`no processor ${cpu}`);
+    return processor;
   }
 
   #own(processor: LogicalProcessor): void {
@@ -56,14 +70,13 @@ export class SharedMsrs {
 
   /** kvm_on_user_return: put the host's values back. */
   restoreHost(cpu: number): void {
-    const current = this.#current[cpu];
-    if (current === undefined) return;
-    const host = this.#host[cpu];
-    const processor = this.host.processors[cpu];
-    for (let slot = 0; slot < current.length; slot++) {
-      if (current[slot] === host[slot]) continue;
-      processor.wrmsr(this.#msrs[slot], host[slot]);
-      current[slot] = host[slot];
+    const slots = this.#slots[cpu];
+    if (slots === undefined) return;
+    const processor = this.#processor(cpu);
+    for (const shared of slots) {
+      if (shared.current === shared.host) continue;
+      processor.wrmsr(shared.msr, shared.host);
+      shared.current = shared.host;
     }
     if (owners.get(processor) === this) owners.delete(processor);
   }

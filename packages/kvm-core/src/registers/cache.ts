@@ -8,7 +8,7 @@ import type { VcpuState } from "../state/vcpu-state.js";
 export function registerRead(vcpu: VcpuState, reg: number): bigint {
   const { arch } = vcpu;
   if ((arch.regsAvail & (1 << reg)) === 0) vcpu.kvm.ops.cache_reg(vcpu, reg);
-  return arch.regs.u64[reg];
+  return arch.regs.u64[reg] as bigint;
 }
 
 export function registerWrite(vcpu: VcpuState, reg: number, value: bigint): void {
@@ -22,7 +22,7 @@ export function registerWrite(vcpu: VcpuState, reg: number, value: bigint): void
 export function registerReadU32(vcpu: VcpuState, reg: number): number {
   const { arch } = vcpu;
   if ((arch.regsAvail & (1 << reg)) === 0) vcpu.kvm.ops.cache_reg(vcpu, reg);
-  return arch.regs.u32[2 * reg];
+  return arch.regs.u32[2 * reg] as number;
 }
 
 /** Write a word zero-extended to 64 bits, as every 32-bit destination is; without a bigint. */

@@ -62,7 +62,8 @@ export function setDr(vcpu: VcpuState, dr: number, value: bigint): boolean {
 
 export function getDr(vcpu: VcpuState, dr: number): bigint {
   const { arch } = vcpu;
-  if (dr < 4) return arch.db[dr];
+  const breakpoint = arch.db[dr];
+  if (breakpoint !== undefined) return breakpoint;
   if (dr === 4 || dr === 6) return debuggerOwnsBreakpoints(vcpu) ? arch.dr6 : vcpu.kvm.ops.get_dr6(vcpu);
   return arch.dr7;
 }

@@ -134,7 +134,7 @@ export function setSregs(vcpu: VcpuState, sregs: Readonly<Partial<Sregs>>): void
 /** KVM_GET_DEBUGREGS. */
 export function getDebugRegs(vcpu: VcpuState): DebugRegs {
   const { db, dr7 } = vcpu.arch;
-  const [db0, db1, db2, db3] = db;
+  const [db0 = 0n, db1 = 0n, db2 = 0n, db3 = 0n] = db;
   return { db: [db0, db1, db2, db3], dr6: vcpu.kvm.ops.get_dr6(vcpu), dr7 };
 }
 

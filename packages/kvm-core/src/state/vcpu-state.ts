@@ -79,5 +79,7 @@ export function isResetBootProcessor(vcpu: VcpuState): boolean {
 
 /** The processor that this vCPU is loaded on. */
 export function processorOf(vcpu: VcpuState): LogicalProcessor {
-  return vcpu.kvm.host.processors[vcpu.cpu] as LogicalProcessor;
+  const processor = vcpu.kvm.host.processors[vcpu.cpu];
+  if (processor === undefined) throw new RangeError(`vCPU ${vcpu.id} is on no processor`);
+  return processor;
 }

@@ -4,7 +4,7 @@ import { defineDevice, type DeviceEnvironment, type IrqLine, type TimerHandle } 
 const definition = { name: "latch", size: 2, initialState: () => ({ bytes: [0, 0] }) };
 
 describe("defineDevice refuses", () => {
-  const wrong = (part: object) => () => defineDevice({ ...definition, ...part } as typeof definition);
+  const wrong = (part: object) => () => defineDevice({ ...definition, ...part });
 
   it("a device without a name or bytes", () => {
     expect(wrong({ name: "" })).toThrow(/name of a device/);

@@ -40,7 +40,7 @@ function setUp() {
   const into = (port: number) => {
     const data = new Uint8Array(1);
     expect(bus.read(port, data)).toBe(true);
-    return data[0];
+    return data[0] ?? -1;
   };
   return { pit, out, into, advance, interrupts: () => interrupts, deadline: () => deadline };
 }

@@ -1,5 +1,5 @@
 import { Assembler, CR0 } from "@tapvisor/x86-isa";
-import { type EmulateOptions, type HostOptions, SREG, type Segment, type VcpuExit } from "../../src/contract/index.js";
+import { type EmulateOptions, SREG, type Segment, type VcpuExit } from "../../src/contract/index.js";
 import { emulateInstruction } from "../../src/emulate/instruction.js";
 import type { KvmVcpu } from "../../src/vcpu.js";
 import { scriptedVcpu } from "./scripted.js";
@@ -17,7 +17,7 @@ export const flat = (selector: number, type: number, dpl = 0): Segment => ({
 }); // prettier-ignore
 
 /** A vCPU in flat 32-bit code, about to execute what `code` assembles. */
-export function guest(code: (a: Assembler) => void, { cpl = 0, options = {} as Partial<HostOptions> } = {}) {
+export function guest(code: (a: Assembler) => void, { cpl = 0, options = {} } = {}) {
   const scripted = scriptedVcpu({ options });
   const { vcpu, vm, stateOf } = scripted;
   const a = new Assembler(32);

@@ -5,14 +5,12 @@ import {
   HostGeneralProtection,
   KvmError,
   PAGE_SIZE,
-  REG,
   SREG,
 } from "../../src/contract/index.js";
 import type {
   CpuidResult,
   DescriptorTable,
   Host,
-  HostOptions,
   KvmExports,
   KvmX86Ops,
   LogicalProcessor,
@@ -67,7 +65,7 @@ interface FakeTimer extends TimerHandle {
 }
 
 /** A host whose time a test moves by hand: one cycle is one nanosecond. */
-export function fakeHost({ processors = 1, pages = 256, options = {} as Partial<HostOptions> } = {}) {
+export function fakeHost({ processors = 1, pages = 256, options = {} } = {}) {
   let now = 0;
   let current = 0;
   const timers: FakeTimer[] = [];
@@ -265,7 +263,7 @@ export function scriptedKvm({
           exit = step(vcpu as KvmVcpu);
         },
         handle_exit: () => exit,
-        skip_emulated_instruction: (vcpu) => kvm.ripWrite(vcpu, vcpu.arch.regs.u64[REG.RIP] + 1n),
+        skip_emulated_instruction: (vcpu) => kvm.ripWrite(vcpu, kvm.ripRead(vcpu) + 1n),
         set_interrupt_shadow: (vcpu, mask) => void (stateOf(vcpu).shadow = mask),
         get_interrupt_shadow: (vcpu) => stateOf(vcpu).shadow,
         patch_hypercall: nothing,

@@ -12,7 +12,7 @@ describe("defineMachine refuses, naming the field, its value and the rule", () =
     },
     backends: [{ name: "b", vendor: "v", create: () => ({}) }],
   } as unknown as MachineDefinition;
-  const wrong = (part: object) => () => defineMachine({ ...good, ...part } as MachineDefinition);
+  const wrong = (part: object) => () => defineMachine({ ...good, ...part });
 
   it("no name", () => expect(wrong({ name: "" })).toThrow(/name of a machine/));
   it("a member that there is not, with what is near", () =>

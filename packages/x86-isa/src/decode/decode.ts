@@ -9,7 +9,6 @@ import {
   Mnemonic,
   OpCodeOperandKind,
   OpKind,
-  type Code,
   type OpCodeInfo,
 } from "./iced.js";
 import type { Bitness, DecodedInstruction, MemoryOperand, Operand } from "./instruction.js";
@@ -82,9 +81,9 @@ const codeInfos: (CodeInfo | undefined)[] = [];
 export function codeInfo(code: number): CodeInfo {
   let info = codeInfos[code];
   if (info === undefined) {
-    const opCode = CodeExt.opCode(code as Code);
+    const opCode = CodeExt.opCode(code);
     const sample = new Instruction();
-    sample.code = code as Code;
+    sample.code = code;
     const features = Array.from(sample.cpuidFeatures(), (feature) => CpuidFeature[feature] as DecoderFeature);
     info = {
       operandSize: bytes(opCode.operandSize),

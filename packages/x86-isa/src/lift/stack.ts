@@ -1,6 +1,6 @@
 import { Mnemonic } from "../decode/iced.js";
 import { segmentRegister } from "../decode/registers.js";
-import { RBP, RSP, type Builder, type Size, type Value } from "./builder.js";
+import { RBP, RSP, type Builder, type Value } from "./builder.js";
 import type { Family, Lifter } from "./family.js";
 import { selectorOf } from "./moves.js";
 
@@ -118,7 +118,7 @@ function framePointer(b: Builder, bytes: bigint): number {
 const leave: Lifter = (b) => {
   const size = stackOperandSize(b);
   const frame = framePointer(b, 0n);
-  const value: Value = b.loadStack(frame, size as Size);
+  const value: Value = b.loadStack(frame, size);
   b.setStackPointer(framePointer(b, BigInt(size)));
   b.setRegister(RBP, size, value);
 };

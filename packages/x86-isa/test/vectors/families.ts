@@ -30,7 +30,7 @@ export function setImplicit(d: Draft): void {
       const signed = mnemonic === "Idiv" && BigInt.asIntN(width, low) < 0n;
       const high = BigInt.asUintN(width, (signed ? -1n : 0n) + (rng.chance(1, 3) ? rng.pick([1n, -1n, 2n]) : 0n));
       if (width === 8) d.gprs[0] = (rax & ~0xffffn) | (high << 8n) | low;
-      else setPart(d, (width === 16 ? Register.DX : width === 32 ? Register.EDX : Register.RDX) as Register, high);
+      else setPart(d, width === 16 ? Register.DX : width === 32 ? Register.EDX : Register.RDX, high);
       break;
     }
     case "Leave":

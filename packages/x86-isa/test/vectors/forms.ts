@@ -92,7 +92,7 @@ export interface Exclusion {
 const OPERAND_SIZE_BRANCH = /^(J|Call|Loop).*_(rel16|rm16|rel8_16)|^Retnw/;
 
 function exclusion(code: number, bitness: Bitness): string | undefined {
-  const opCode = CodeExt.opCode(code as Code);
+  const opCode = CodeExt.opCode(code);
   const mnemonic = Mnemonic[opCode.mnemonic] ?? "";
   const privileged = opCode.isPrivileged;
   const wait = opCode.fwait;
@@ -129,7 +129,7 @@ export function codesOf(set: FormSet, bitness: Bitness): number[] {
     .map(Number)
     .filter((code) => {
       if (!Number.isInteger(code)) return false;
-      const opCode = CodeExt.opCode(code as Code);
+      const opCode = CodeExt.opCode(code);
       // Codes that need an option of the decoder are of processors long gone.
       const exists = opCode.isInstruction && opCode.isAvailableInMode(bitness) && opCode.decoderOption === 0;
       const mnemonic = Mnemonic[opCode.mnemonic] ?? "";
@@ -148,7 +148,7 @@ export function listForms(set: FormSet, bitness: Bitness): FormList {
   const forms: Form[] = [];
   const excluded: Exclusion[] = [];
   for (const code of codesOf(set, bitness)) {
-    const opCode = CodeExt.opCode(code as Code);
+    const opCode = CodeExt.opCode(code);
     const kinds = Array.from({ length: opCode.opCount }, (_, n) => opCode.opKind(n));
     opCode.free();
     const name = Code[code] ?? "";

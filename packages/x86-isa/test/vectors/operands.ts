@@ -42,14 +42,14 @@ function anyRegister(d: Draft, size: 1 | 2 | 4 | 8): Register {
   const n = rng.below(low ? 4 : registerCount(form));
   switch (size) {
     case 1:
-      if (form.bitness === 64) return (rng.chance(1, 4) ? 1 + rng.below(8) : n < 4 ? 1 + n : 5 + n) as Register;
-      return (1 + (n & 7)) as Register;
+      if (form.bitness === 64) return rng.chance(1, 4) ? 1 + rng.below(8) : n < 4 ? 1 + n : 5 + n;
+      return 1 + (n & 7);
     case 2:
-      return (21 + n) as Register;
+      return 21 + n;
     case 4:
-      return (37 + n) as Register;
+      return 37 + n;
     case 8:
-      return (53 + n) as Register;
+      return 53 + n;
   }
 }
 
@@ -260,14 +260,14 @@ function setMemory(d: Draft, n: number): void {
   if (style > 3) {
     let index: number = first + rng.below(registerCount(d.form));
     if (index === first + RSP) index = first + 1;
-    i.memoryIndex = index as Register;
+    i.memoryIndex = index;
     i.memoryIndexScale = 1 << rng.below(4);
     if (index === base) {
       // One register for both: solve (1 + scale) * r = at - displ when possible, else drop the index.
       i.memoryIndex = Register.None;
       i.memoryIndexScale = 1;
     } else {
-      scaled = getPart(d, index as Register) * BigInt(i.memoryIndexScale);
+      scaled = getPart(d, index) * BigInt(i.memoryIndexScale);
     }
   }
   setPart(d, base, BigInt.asUintN(bits, at - displ - scaled));
@@ -286,7 +286,7 @@ export function setOperand(d: Draft, n: number, kind: number): void {
     i.setOpKind(n, OpKind.Register);
     const count = first === Register.XMM0 ? registerCount(form) : 8;
     // A few registers only, so that source and destination are the same now and then.
-    i.setOpRegister(n, (first + rng.below(rng.chance(1, 2) ? 4 : count)) as Register);
+    i.setOpRegister(n, first + rng.below(rng.chance(1, 2) ? 4 : count));
     return;
   }
   const size = REGISTER_SIZES.get(kind);
