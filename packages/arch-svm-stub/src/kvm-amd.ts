@@ -1,4 +1,4 @@
-import type { Host, HostPhysAddr, KvmExports, LogicalProcessor } from "@tapvisor/kvm-core/contract";
+import type { Host, KvmExports, LogicalProcessor } from "@tapvisor/kvm-core/contract";
 import { CPUID } from "@tapvisor/x86-isa";
 
 /** What kvm-amd.ko keeps for the whole machine. */
@@ -6,9 +6,9 @@ export class KvmAmd {
   readonly host: Host;
   readonly kvm: KvmExports;
   /** The I/O permission map that every guest shares; undefined before `hardware_setup`. */
-  iopmBase: HostPhysAddr | undefined = undefined;
+  iopmBase: number | undefined = undefined;
   /** Page where each processor saves the host's state at VMRUN, by processor. */
-  readonly hostSaveAreas = new Map<number, HostPhysAddr>();
+  readonly hostSaveAreas = new Map<number, number>();
   nptEnabled = false;
 
   constructor(host: Host, kvm: KvmExports) {

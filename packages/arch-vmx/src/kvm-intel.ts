@@ -62,9 +62,9 @@ export class KvmIntel {
       ept: options.ept,
       unrestrictedGuest: options.unrestrictedGuest,
       eptAccessedDirty: options.eptAccessedDirty,
-      flexpriority: options.flexpriority,
-      apicv: options.apicv,
-      pml: options.pml,
+      flexpriority: true,
+      apicv: true,
+      pml: true,
       preemptionTimer: options.preemptionTimer,
       pleGap: options.pleGap,
     };

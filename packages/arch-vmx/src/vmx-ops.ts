@@ -84,7 +84,7 @@ export const vmxX86Ops = (intel: KvmIntel): KvmX86Ops => {
     cpuid_update: f.vmxCpuidUpdate,
     rdtscp_supported: () => f.vmxRdtscpSupported(intel),
     invpcid_supported: () => f.vmxInvpcidSupported(intel),
-    set_supported_cpuid: (leaf, entry) => f.vmxSetSupportedCpuid(intel, leaf, entry),
+    set_supported_cpuid: (leaf, entry) => f.vmxSetSupportedCpuid(leaf, entry),
     has_wbinvd_exit: () => f.cpuHasVmxWbinvdExit(intel),
     write_tsc_offset: f.vmxWriteTscOffset,
     set_tdp_cr3: f.vmxSetCr3,

@@ -1,3 +1,4 @@
+import { APIC_DEFAULT_PHYS_BASE } from "@tapvisor/x86-isa";
 import {
   DEBUGREG, HOST_RESCHEDULE_VECTOR, KvmError, REQUEST, type RunOptions, type VcpuExit,
 } from "./contract/index.js"; // prettier-ignore
@@ -169,7 +170,7 @@ function handleRequests(vcpu: VcpuState): boolean | undefined {
 function reloadApicAccessPage(vcpu: VcpuState): void {
   const { ops } = vcpu.kvm;
   if (!vcpu.lapic || ops.set_apic_access_page_addr === undefined) return;
-  const page = vcpu.vm.slots.hostAddressOf(0xfee00000);
+  const page = vcpu.vm.slots.hostAddressOf(APIC_DEFAULT_PHYS_BASE);
   if (page !== -1) ops.set_apic_access_page_addr(vcpu, page);
 }
 

@@ -1,5 +1,5 @@
 import type { CpuidEntry, Vcpu } from "@tapvisor/kvm-core/contract";
-import { CPUID, CPUID_LEAF, FEATURE_CONTROL, SECONDARY_EXEC } from "@tapvisor/x86-isa";
+import { CPUID, FEATURE_CONTROL, SECONDARY_EXEC } from "@tapvisor/x86-isa";
 import type { KvmIntel } from "../kvm-intel.js";
 import { toVmx } from "../vcpu-vmx.js";
 import { hasInvpcid, hasMpx, hasRdtscp, hasSecondaryControls, hasXsaves } from "../vmcs/capabilities.js";
@@ -31,10 +31,8 @@ export function vmxXsavesSupported(intel: KvmIntel): boolean {
   return hasXsaves(intel.config);
 }
 
-/** Without nested VMX the backend grants nothing: 4.9 adds VMX to leaf 1 only then. */
-export function vmxSetSupportedCpuid(intel: KvmIntel, leaf: number, entry: CpuidEntry): void {
-  if (leaf === CPUID_LEAF.VERSION && intel.host.options.nested) entry.ecx |= 0;
-}
+/** 4.9 adds VMX to leaf 1 with nested VMX, and nothing without it. */
+export function vmxSetSupportedCpuid(_leaf: number, _entry: CpuidEntry): void {}
 
 /** Follow the guest's CPUID: an instruction that it does not show has to raise #UD, so its control goes off. */
 export function vmxCpuidUpdate(vcpu: Vcpu): void {

@@ -1,5 +1,5 @@
 import type { KvmX86Ops, PhysicalMemory } from "@tapvisor/kvm-core/contract";
-import { capability, CPUID, CR4, EFER, EPT, FEATURE_CONTROL, MSR, VMX_MISC } from "@tapvisor/x86-isa";
+import { capability, CPUID, CR4, EFER, EPT, FEATURE_CONTROL, MSR, VMX_MISC, PAGE_SIZE } from "@tapvisor/x86-isa";
 import type { KvmIntel } from "../kvm-intel.js";
 import {
   hasApicv, hasEpt, hasEpt2MPage, hasEpt4Levels, hasEptAccessedDirty, hasEptExecuteOnly, hasFlexpriority, hasMpx,
@@ -11,7 +11,6 @@ import { SHARED_MSRS, VMX_MSR_ROWS } from "../msrs/rows.js";
 import { MsrBitmaps } from "../vmcs/msr-bitmap.js";
 import { hasNx } from "../vmcs/msr-switch.js";
 
-const PAGE = 4096;
 /** Three I/O bitmaps and four MSR bitmaps. */
 const BITMAP_PAGES = 7;
 
@@ -100,7 +99,7 @@ function allocateSharedPages(intel: KvmIntel, config: VmcsConfig): void {
     legacyX2apic = 0,
     longModeX2apic = 0,
   ] = pages;
-  for (const page of [ioBitmapA, debugPortBitmapA, ioBitmapB]) memory.view(page, PAGE).fill(0xff);
+  for (const page of [ioBitmapA, debugPortBitmapA, ioBitmapB]) memory.view(page, PAGE_SIZE).fill(0xff);
   const byte = debugPortBitmapA + (DEBUG_PORT >> 3);
   memory.writeU8(byte, memory.readU8(byte) & ~(1 << (DEBUG_PORT & 7)));
   const msrBitmaps = new MsrBitmaps(memory, [legacy, longMode, legacyX2apic, longModeX2apic], VMX_MSR_ROWS);

@@ -1,7 +1,5 @@
 import { REG, REQUEST, SREG, type MsrAccess, type Vcpu, type Vm } from "@tapvisor/kvm-core/contract";
-import {
-  ACTIVITY, APIC_BASE, CPUID_LEAF, CR0, FEATURE_CONTROL, MSR, SEGMENT_RIGHTS, SEGMENT_TYPE, SYSTEM_DESCRIPTOR, VMCS,
-} from "@tapvisor/x86-isa"; // prettier-ignore
+import { ACTIVITY, APIC_BASE, CPUID_LEAF, CR0, FEATURE_CONTROL, MSR, SEGMENT_RIGHTS, SEGMENT_TYPE, SYSTEM_DESCRIPTOR, VMCS, APIC_DEFAULT_PHYS_BASE } from "@tapvisor/x86-isa"; // prettier-ignore
 import type { KvmIntel } from "../kvm-intel.js";
 import { VMX_MSR_ROWS } from "../msrs/rows.js";
 import { toVmx, VcpuVmx } from "../vcpu-vmx.js";
@@ -14,8 +12,6 @@ import { setupMsrs } from "../vmcs/msr-switch.js";
 import { vpidSyncContext } from "../vmcs/tlb.js";
 import { shrinkPleWindow } from "../vmcs/ple-window.js";
 
-/** Physical address of the local APIC after reset. */
-const APIC_DEFAULT_PHYS_BASE = 0xfee00000n;
 /** Address of the first instruction after reset. */
 const RESET_CS_SELECTOR = 0xf000;
 const RESET_CS_BASE = 0xffff0000;
@@ -121,7 +117,7 @@ export function vmxVcpuReset(vcpu: Vcpu, initEvent: boolean): void {
   if (!initEvent) {
     const apicBase: MsrAccess = {
       index: MSR.IA32_APIC_BASE,
-      data: APIC_DEFAULT_PHYS_BASE | APIC_BASE.ENABLE | (kvm.isBootProcessor(vcpu) ? APIC_BASE.BSP : 0n),
+      data: BigInt(APIC_DEFAULT_PHYS_BASE) | APIC_BASE.ENABLE | (kvm.isBootProcessor(vcpu) ? APIC_BASE.BSP : 0n),
       hostInitiated: true,
     };
     kvm.setApicBase(vcpu, apicBase);

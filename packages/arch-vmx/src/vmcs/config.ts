@@ -1,8 +1,5 @@
 import { KvmError } from "@tapvisor/kvm-core/contract";
-import {
-  capability, CPU_BASED, CPUID_LEAF, MEMORY_TYPE, MSR, PIN_BASED, SECONDARY_EXEC, VM_ENTRY, VM_EXIT, VMX_BASIC,
-  msrName,
-} from "@tapvisor/x86-isa"; // prettier-ignore
+import { capability, CPU_BASED, CPUID_LEAF, MEMORY_TYPE, MSR, PIN_BASED, SECONDARY_EXEC, VM_ENTRY, VM_EXIT, VMX_BASIC, msrName, PAGE_SIZE } from "@tapvisor/x86-isa"; // prettier-ignore
 import type { VmxProcessor } from "../processor.js";
 
 /** Controls and sizes that every VMCS of a core starts from: struct vmcs_config and vmx_capability. */
@@ -153,7 +150,7 @@ export function setupVmcsConfig(processor: VmxProcessor): VmcsConfig {
 
   const basic = processor.rdmsr(MSR.IA32_VMX_BASIC);
   const size = capability(basic, VMX_BASIC.REGION_SIZE);
-  if (size > 4096) throw badBasic(`a VMCS region of ${size} bytes does not fit a page`);
+  if (size > PAGE_SIZE) throw badBasic(`a VMCS region of ${size} bytes does not fit a page`);
   if (capability(basic, VMX_BASIC.PHYSICAL_ADDRESS_32) !== 0) throw badBasic("VMX addresses are limited to 32 bits");
   if (capability(basic, VMX_BASIC.MEMORY_TYPE) !== MEMORY_TYPE.WB)
     throw badBasic("the memory type of VMX structures is not write-back");

@@ -1,7 +1,6 @@
 import type { PhysicalMemory } from "@tapvisor/kvm-core/contract";
-import { MSR } from "@tapvisor/x86-isa";
+import { MSR, PAGE_SIZE } from "@tapvisor/x86-isa";
 
-const PAGE = 4096;
 /** Offsets within an MSR bitmap (SDM vol. 3, "MSR-Bitmap Address"). */
 const READ = 0x000;
 const WRITE = 0x800;
@@ -16,7 +15,7 @@ export class MsrBitmap {
     private readonly memory: PhysicalMemory,
     readonly address: number,
   ) {
-    memory.view(address, PAGE).fill(0xff);
+    memory.view(address, PAGE_SIZE).fill(0xff);
   }
 
   /** MSRs outside both ranges always exit. */

@@ -1,5 +1,5 @@
 import { KvmError, SREG, type Segment, type Sreg, type Vcpu, type Vm } from "@tapvisor/kvm-core/contract";
-import { CR4, RFLAGS, SEGMENT_TYPE, VMCS } from "@tapvisor/x86-isa";
+import { CR4, RFLAGS, SEGMENT_TYPE, VMCS, PAGE_SIZE } from "@tapvisor/x86-isa";
 import type { KvmIntel } from "../kvm-intel.js";
 import { toVmx, type VcpuVmx } from "../vcpu-vmx.js";
 import { EPT_IDENTITY_PAGETABLE_ADDR, toVmxVm } from "../vm-vmx.js";
@@ -23,7 +23,6 @@ export function vm86Flags(intel: KvmIntel, rflags: bigint): bigint {
   return (rflags & ~RFLAGS.IOPL) | iopl | RFLAGS.VM;
 }
 
-const PAGE = 4096;
 /** A TSS with the redirection bitmap of interrupts and the I/O bitmap of all 65,536 ports, and its closing byte. */
 const TSS_BASE_SIZE = 0x68;
 const TSS_REDIRECTION_SIZE = 256 / 8;
@@ -101,11 +100,11 @@ export function fixRmodeSegment(vmx: VcpuVmx, seg: Sreg, segment: Readonly<Segme
 /** Back three pages at `address` and build the TSS there. */
 export function initRealModeTss(intel: KvmIntel, vm: Vm, address: number): void {
   const { kvm } = intel;
-  kvm.setPrivateSlot(vm, PRIVATE_SLOT.TSS, address, 3 * PAGE);
+  kvm.setPrivateSlot(vm, PRIVATE_SLOT.TSS, address, 3 * PAGE_SIZE);
   toVmxVm(vm).tssAddr = address;
   const ioBitmapBase = TSS_BASE_SIZE + TSS_REDIRECTION_SIZE;
   const done =
-    [0, 1, 2].every((page) => kvm.clearGuestPage(vm, address / PAGE + page)) &&
+    [0, 1, 2].every((page) => kvm.clearGuestPage(vm, address / PAGE_SIZE + page)) &&
     kvm.writeGuest(vm, address + TSS_IOPB_BASE_OFFSET, Uint8Array.of(ioBitmapBase & 0xff, ioBitmapBase >> 8)) &&
     kvm.writeGuest(vm, address + REAL_MODE_TSS_SIZE - 1, Uint8Array.of(0xff));
   if (!done) throw new KvmError("EFAULT", "KVM_SET_TSS_ADDR", `cannot write the TSS at 0x${address.toString(16)}`);
@@ -120,8 +119,8 @@ export function initRealModeIdentityMap(intel: KvmIntel, vm: Vm): void {
   const state = toVmxVm(vm);
   if (!intel.features.ept || state.identityMapDone) return;
   if (state.identityMapAddr === 0) state.identityMapAddr = vm.identityMapAddr ?? EPT_IDENTITY_PAGETABLE_ADDR;
-  intel.kvm.setPrivateSlot(vm, PRIVATE_SLOT.IDENTITY_PAGETABLE, state.identityMapAddr, PAGE);
-  const table = new Uint8Array(PAGE);
+  intel.kvm.setPrivateSlot(vm, PRIVATE_SLOT.IDENTITY_PAGETABLE, state.identityMapAddr, PAGE_SIZE);
+  const table = new Uint8Array(PAGE_SIZE);
   const view = new DataView(table.buffer);
   for (let i = 0; i < IDENTITY_ENTRIES; i++) view.setUint32(i * 4, ((i << 22) | IDENTITY_ENTRY) >>> 0, true);
   if (!intel.kvm.writeGuest(vm, state.identityMapAddr, table)) {

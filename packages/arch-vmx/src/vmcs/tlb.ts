@@ -1,4 +1,4 @@
-import { INVEPT_TYPE, INVVPID_TYPE, EPTP, EPTP_WALK_LENGTH_SHIFT, MEMORY_TYPE } from "@tapvisor/x86-isa";
+import { INVEPT_TYPE, INVVPID_TYPE, EPTP, EPTP_WALK_LENGTH_SHIFT, MEMORY_TYPE, PAGE_SIZE } from "@tapvisor/x86-isa";
 import { vmxInstructionError } from "../errors.js";
 import type { KvmIntel } from "../kvm-intel.js";
 import { VM_SUCCEED, type VmxProcessor } from "../processor.js";
@@ -13,7 +13,7 @@ export function constructEptp(intel: KvmIntel, root: number): number {
     MEMORY_TYPE.WB |
     ((EPT_LEVELS - 1) << EPTP_WALK_LENGTH_SHIFT) |
     (intel.features.eptAccessedDirty ? EPTP.ACCESSED_DIRTY : 0);
-  return root - (root % 4096) + low;
+  return root - (root % PAGE_SIZE) + low;
 }
 
 function invvpid(processor: VmxProcessor, type: number, vpid: number): void {

@@ -1,4 +1,19 @@
-import { Assembler, byte, CR0, CR4, distance, dword, EFER, far, mem, MSR, qword, reg, VECTOR } from "@tapvisor/x86-isa";
+import {
+  Assembler,
+  byte,
+  CR0,
+  CR4,
+  distance,
+  dword,
+  EFER,
+  far,
+  mem,
+  MSR,
+  qword,
+  reg,
+  VECTOR,
+  APIC_DEFAULT_PHYS_BASE,
+} from "@tapvisor/x86-isa";
 
 const { rax, rbx, rcx, rdx, rdi, rsi, rsp, rbp, esi, eax, ecx, edx, ebx, edi, esp, ax, bx, dx, si, sp, al, cr0, cr2, cr3, cr4, ds, es, ss } = reg; // prettier-ignore
 
@@ -26,7 +41,7 @@ const UNCACHED_LARGE_PAGE = 0x9b;
 const UNMAPPED = 0x4000_0000;
 /** Nobody answers there. */
 const EMPTY_BUS = 0xd000_0000;
-const LAPIC = 0xfee0_0000;
+const LAPIC = APIC_DEFAULT_PHYS_BASE;
 const LAPIC_REGISTER = { ID: 0x20, VERSION: 0x30, EOI: 0xb0, SPURIOUS: 0xf0, LVT_TIMER: 0x320, INITIAL_COUNT: 0x380, DIVIDE: 0x3e0 } as const; // prettier-ignore
 const TIMER_VECTOR = 0x20;
 const TIMER_COUNT = 1_000_000;

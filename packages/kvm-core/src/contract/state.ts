@@ -1,3 +1,4 @@
+import { DR6_FIXED_1, DR7_FIXED_1 } from "@tapvisor/x86-isa";
 /** Indexes of `VcpuArch.regs`, in the encoding order of the general registers; then what is cached beside them. */
 export const REG = {
   RAX: 0, RCX: 1, RDX: 2, RBX: 3, RSP: 4, RBP: 5, RSI: 6, RDI: 7,
@@ -150,8 +151,8 @@ export class VcpuArch {
   /** DR0-3 as the guest wrote them, and as they are in effect (a debugger may own them). */
   readonly db = new BigUint64Array(4);
   readonly effDb = new BigUint64Array(4);
-  dr6 = 0xffff0ff0n;
-  dr7 = 0x400n;
+  dr6: bigint = DR6_FIXED_1;
+  dr7: bigint = DR7_FIXED_1;
   guestDebugDr7 = 0n;
   switchDbRegs = 0;
   guestDebug = 0;

@@ -1,12 +1,19 @@
-import { DR6, DR6_FIXED_1, INTERRUPTIBILITY, RFLAGS, VECTOR, trapsByFinalFlags } from "@tapvisor/x86-isa";
+import {
+  DR6,
+  DR6_FIXED_1,
+  INTERRUPTIBILITY,
+  RFLAGS,
+  VECTOR,
+  trapsByFinalFlags,
+  DR7_ENABLES,
+  DR6_BREAKPOINTS,
+} from "@tapvisor/x86-isa";
 import { GUESTDBG, INTERRUPT_SHADOW, REQUEST } from "../contract/index.js";
 import { queueException } from "../events/exceptions.js";
 import { getRflags, linearRip } from "../registers/flags.js";
 import { makeRequest } from "../requests.js";
 import type { VcpuState } from "../state/vcpu-state.js";
 
-/** L0-L3 and G0-G3 of DR7: a breakpoint is on. */
-const BREAKPOINTS_ENABLED = 0xffn;
 /** R/W and LEN of breakpoint 0: four bits, 0 for the execution of an instruction. */
 const KIND_SHIFT = 16;
 const KIND_BITS = 4;
@@ -29,7 +36,7 @@ function breakpointsAt(linear: bigint, dr7: bigint, addresses: BigUint64Array): 
  */
 export function atBreakpoint(vcpu: VcpuState): "debugger" | "guest" | undefined {
   const { arch } = vcpu;
-  if ((arch.guestDebug & GUESTDBG.USE_HW_BP) !== 0 && (arch.guestDebugDr7 & BREAKPOINTS_ENABLED) !== 0n) {
+  if ((arch.guestDebug & GUESTDBG.USE_HW_BP) !== 0 && (arch.guestDebugDr7 & DR7_ENABLES) !== 0n) {
     const pc = linearRip(vcpu);
     const hit = breakpointsAt(pc, arch.guestDebugDr7, arch.effDb);
     if (hit !== 0n) {
@@ -37,11 +44,11 @@ export function atBreakpoint(vcpu: VcpuState): "debugger" | "guest" | undefined 
       return "debugger";
     }
   }
-  if ((arch.dr7 & BREAKPOINTS_ENABLED) === 0n || (getRflags(vcpu) & RFLAGS.RF) !== 0n) return undefined;
+  if ((arch.dr7 & DR7_ENABLES) === 0n || (getRflags(vcpu) & RFLAGS.RF) !== 0n) return undefined;
   if ((vcpu.kvm.ops.get_interrupt_shadow(vcpu) & INTERRUPT_SHADOW.MOV_SS) !== 0) return undefined;
   const hit = breakpointsAt(linearRip(vcpu), arch.dr7, arch.db);
   if (hit === 0n) return undefined;
-  arch.dr6 = (arch.dr6 & ~0xfn) | hit | DR6_FIXED_1;
+  arch.dr6 = (arch.dr6 & ~DR6_BREAKPOINTS) | hit | DR6_FIXED_1;
   queueException(vcpu, VECTOR.DB);
   return "guest";
 }
@@ -77,7 +84,7 @@ export function singleStep(vcpu: VcpuState, trap: boolean): boolean {
   }
   // The shadow of MOV SS inhibits the trap (SDM vol. 3, "Single-Step Exception Condition").
   if (!trap || (vcpu.kvm.ops.get_interrupt_shadow(vcpu) & INTERRUPT_SHADOW.MOV_SS) !== 0) return true;
-  arch.dr6 = (arch.dr6 & ~0xfn) | DR6.BS | DR6_FIXED_1;
+  arch.dr6 = (arch.dr6 & ~DR6_BREAKPOINTS) | DR6.BS | DR6_FIXED_1;
   queueException(vcpu, VECTOR.DB);
   return true;
 }

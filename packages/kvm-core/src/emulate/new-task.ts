@@ -1,4 +1,4 @@
-import { DR6, DR6_FIXED_1, type TaskSwitchOutcome, VECTOR } from "@tapvisor/x86-isa";
+import { DR6, DR6_FIXED_1, type TaskSwitchOutcome, VECTOR, DR6_BREAKPOINTS } from "@tapvisor/x86-isa";
 import { queueException, queueGuestException } from "../events/exceptions.js";
 import type { VcpuState } from "../state/vcpu-state.js";
 
@@ -10,6 +10,6 @@ export function enterTask(vcpu: VcpuState, { fault, debugTrap }: TaskSwitchOutco
   }
   if (!debugTrap) return;
   const { arch } = vcpu;
-  arch.dr6 = (arch.dr6 & ~0xfn) | DR6.BT | DR6_FIXED_1;
+  arch.dr6 = (arch.dr6 & ~DR6_BREAKPOINTS) | DR6.BT | DR6_FIXED_1;
   queueException(vcpu, VECTOR.DB);
 }

@@ -1,10 +1,11 @@
 import {
   type CpuState,
   SEGMENT_NAMES,
-  SEGMENT_RIGHTS,
   type SegmentName,
   type SegmentState,
   slot,
+  packSegmentRights,
+  unpackSegmentRights,
 } from "@tapvisor/x86-isa";
 import { type DescriptorTable, REG, type Segment, SREG, type Sreg } from "../contract/index.js";
 import { registerWrite, ripRead, ripWrite } from "../registers/cache.js";
@@ -27,34 +28,8 @@ const AT = {
   gdtrBase: slot("gdtr.base"), gdtrLimit: slot("gdtr.limit"), idtrBase: slot("idtr.base"), idtrLimit: slot("idtr.limit"),
 } as const; // prettier-ignore
 
-function rightsOf(segment: Segment): number {
-  let rights = (segment.type & 0xf) | (segment.dpl << 5);
-  if (segment.s) rights |= SEGMENT_RIGHTS.S;
-  if (segment.present) rights |= SEGMENT_RIGHTS.P;
-  if (segment.avl) rights |= SEGMENT_RIGHTS.AVL;
-  if (segment.l) rights |= SEGMENT_RIGHTS.L;
-  if (segment.db) rights |= SEGMENT_RIGHTS.DB;
-  if (segment.g) rights |= SEGMENT_RIGHTS.G;
-  if (segment.unusable) rights |= SEGMENT_RIGHTS.UNUSABLE;
-  return rights;
-}
-
-function segmentOf({ selector, base, limit, rights }: SegmentState): Segment {
-  return {
-    selector,
-    base,
-    limit,
-    type: rights & 0xf,
-    s: (rights & SEGMENT_RIGHTS.S) !== 0,
-    dpl: (rights >> 5) & 3,
-    present: (rights & SEGMENT_RIGHTS.P) !== 0,
-    avl: (rights & SEGMENT_RIGHTS.AVL) !== 0,
-    l: (rights & SEGMENT_RIGHTS.L) !== 0,
-    db: (rights & SEGMENT_RIGHTS.DB) !== 0,
-    g: (rights & SEGMENT_RIGHTS.G) !== 0,
-    unusable: (rights & SEGMENT_RIGHTS.UNUSABLE) !== 0,
-  };
-}
+const segmentOf = ({ selector, base, limit, rights }: SegmentState): Segment =>
+  unpackSegmentRights(rights, { ...emptySegment(), selector, base, limit });
 
 /** What the state was when the instruction began, to write back no more than what changed. */
 export class Snapshot {
@@ -114,7 +89,7 @@ export function loadSegment({ vcpu, state, before }: EmulatedRegisters, index: n
   const { scratch } = before;
   vcpu.kvm.ops.get_segment(vcpu, scratch, SREG_OF[name]);
   const { selector, base, limit } = scratch;
-  const loaded = { selector, base, limit, rights: rightsOf(scratch) };
+  const loaded = { selector, base, limit, rights: packSegmentRights(scratch) };
   state.setSegment(name, loaded);
   before.segments[index] = loaded;
 }

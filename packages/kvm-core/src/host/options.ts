@@ -1,4 +1,4 @@
-/** What kernel and module parameters are in Linux. */
+/** What kernel and module parameters are in Linux: those that have an effect here. */
 export interface HostOptions {
   /** kvm.ignore_msrs: unknown MSRs read as 0 and swallow writes instead of raising #GP. */
   readonly ignoreMsrs: boolean;
@@ -14,39 +14,28 @@ export interface HostOptions {
   readonly forceEmulationPrefix: boolean;
   /** eagerfpu: the guest owns the FPU from the start, and #NM is never trapped for it. */
   readonly eagerFpu: boolean;
-  /** kvm.halt_poll_ns; 0 turns polling off. */
-  readonly haltPollNs: number;
-  /** kvm_intel.flexpriority, .vpid, .ept, .unrestricted_guest, .enable_apicv, .ept_a_d, .pml, .preemption_timer, .nested */
-  readonly flexpriority: boolean;
+  /** kvm_intel.vpid, .ept, .unrestricted_guest, .ept_a_d, .preemption_timer */
   readonly vpid: boolean;
   readonly ept: boolean;
   readonly unrestrictedGuest: boolean;
-  readonly apicv: boolean;
   readonly eptAccessedDirty: boolean;
-  readonly pml: boolean;
   readonly preemptionTimer: boolean;
-  readonly nested: boolean;
   /** kvm_intel.ple_gap and .ple_window, in cycles. */
   readonly pleGap: number;
   readonly pleWindow: number;
 }
 
-/** The defaults of Linux 4.9 on 64 bits, but for halt polling, which virtual time has no use for. */
+/** The defaults of Linux 4.9 on 64 bits. */
 export const DEFAULT_HOST_OPTIONS: HostOptions = {
   ignoreMsrs: false,
   foreignSyscall: false,
   forceEmulationPrefix: false,
   eagerFpu: true,
-  haltPollNs: 0,
-  flexpriority: true,
   vpid: true,
   ept: true,
   unrestrictedGuest: true,
-  apicv: true,
   eptAccessedDirty: true,
-  pml: true,
   preemptionTimer: true,
-  nested: false,
   pleGap: 128,
   pleWindow: 4096,
 };

@@ -1,4 +1,4 @@
-import { APIC_BASE } from "@tapvisor/x86-isa";
+import { APIC_BASE, PAGE_SIZE } from "@tapvisor/x86-isa";
 
 /** Offsets of the local APIC's registers in its page (SDM vol. 3, "Local APIC Register Address Map"). */
 export const APIC = {
@@ -91,9 +91,8 @@ export const X2APIC_BROADCAST = 0xffffffff;
 /** Events that wait for the vCPU: KVM_APIC_INIT, KVM_APIC_SIPI. */
 export const APIC_EVENT = { INIT: 1, SIPI: 2 } as const;
 
-/** Where the APIC's page is after reset. */
-export const APIC_DEFAULT_BASE = 0xfee00000;
-export const APIC_PAGE_BYTES = 4096;
+/** Bytes of the APIC's page. */
+export const APIC_PAGE_BYTES = PAGE_SIZE;
 
 /** One bit per 16 bytes of the page: which registers exist. Two words, low first. */
 const READABLE = [0xffffe70c, 0x43ff01ff] as const;

@@ -1,4 +1,4 @@
-import { APIC_BASE } from "@tapvisor/x86-isa";
+import { APIC_BASE, APIC_DEFAULT_PHYS_BASE } from "@tapvisor/x86-isa";
 import { KvmError, REQUEST } from "../contract/index.js";
 import { updateCpuid } from "../cpuid/update.js";
 import { makeRequest } from "../requests.js";
@@ -6,7 +6,7 @@ import { isResetBootProcessor, type Lapic, type VcpuState } from "../state/vcpu-
 import { createHostTimer } from "../time/host-timers.js";
 import { requestIoapicScan } from "./ioapic-scan.js";
 import {
-  APIC, APIC_DEFAULT_BASE, APIC_PAGE_BYTES, APIC_VERSION, DELIVERY, DFR_FLAT, LVT_COUNT, LVT_MASKED,
+  APIC, APIC_PAGE_BYTES, APIC_VERSION, DELIVERY, DFR_FLAT, LVT_COUNT, LVT_MASKED,
 } from "./lapic-registers.js"; // prettier-ignore
 import {
   cancelTimer, createLapicTimer, currentCount, lapicTimerFired, startTimer, stopTimer, updateDivideCount, updateTimerMode,
@@ -26,7 +26,7 @@ export function createLapic(vcpu: VcpuState): Lapic {
     page,
     regs: new Uint32Array(bytes.buffer, bytes.byteOffset, APIC_PAGE_BYTES / 4),
     timer: createLapicTimer(handle),
-    baseAddress: APIC_DEFAULT_BASE,
+    baseAddress: APIC_DEFAULT_PHYS_BASE,
     irrPending: false,
     highestIsr: -1,
     pendingEvents: 0,
@@ -48,7 +48,7 @@ export function resetLapic(apic: Lapic, initEvent: boolean): void {
   stopTimer(apic);
   if (!initEvent) {
     const bsp = isResetBootProcessor(vcpu) ? APIC_BASE.BSP : 0n;
-    setLapicBase(apic, BigInt(APIC_DEFAULT_BASE) | APIC_BASE.ENABLE | bsp);
+    setLapicBase(apic, BigInt(APIC_DEFAULT_PHYS_BASE) | APIC_BASE.ENABLE | bsp);
     setRegister(apic, APIC.ID, vcpu.id << 24);
     apic.pendingEvents = 0;
     apic.sipiVector = 0;

@@ -1,4 +1,4 @@
-import { MEMORY_TYPE, MSR } from "@tapvisor/x86-isa";
+import { MEMORY_TYPE, MSR, PAGE_SIZE } from "@tapvisor/x86-isa";
 import type { VcpuState } from "../state/vcpu-state.js";
 import { constant, type MsrRow, stored, storedMsr } from "./row.js";
 
@@ -65,9 +65,9 @@ export const MTRR_ROWS: readonly MsrRow[] = [
 export function mtrrConsistent(vcpu: VcpuState, gfn: number, frames: number): boolean {
   const defType = storedMsr(vcpu, MSR.IA32_MTRR_DEF_TYPE);
   if ((defType & DEF_TYPE_ENABLE) === 0n) return true;
-  const hasFixed = (defType & DEF_TYPE_FIXED_ENABLE) !== 0n && gfn * 4096 < FIXED_END;
+  const hasFixed = (defType & DEF_TYPE_FIXED_ENABLE) !== 0n && gfn * PAGE_SIZE < FIXED_END;
   // A variable range whose mask looks at bits within the frames may end among them.
-  const inner = BigInt((frames - 1) * 4096);
+  const inner = BigInt((frames - 1) * PAGE_SIZE);
   const isSplit = Array.from({ length: VARIABLE_RANGES }, (_, i) =>
     storedMsr(vcpu, MSR.IA32_MTRR_PHYSMASK0 + 2 * i),
   ).some((mask) => (mask & MASK_VALID) !== 0n && (mask & inner) !== 0n);
@@ -84,7 +84,7 @@ export function guestMemoryType(vcpu: VcpuState, gfn: number): number {
   if (!msrs.has(MSR.IA32_MTRR_DEF_TYPE)) return MEMORY_TYPE.WB;
   const defType = storedMsr(vcpu, MSR.IA32_MTRR_DEF_TYPE);
   if ((defType & DEF_TYPE_ENABLE) === 0n) return MEMORY_TYPE.UC;
-  const address = gfn * 4096;
+  const address = gfn * PAGE_SIZE;
   if ((defType & DEF_TYPE_FIXED_ENABLE) !== 0n && address < FIXED_END) {
     const range = FIXED.findLast((candidate) => candidate.start <= address);
     if (range)

@@ -1,12 +1,20 @@
-import { CPUID, CR4, DR6_FIXED_1, DR6_VOLATILE, DR7_FIXED_1, DR7_VOLATILE, VECTOR, DR6 } from "@tapvisor/x86-isa";
+import {
+  CPUID,
+  CR4,
+  DR6_FIXED_1,
+  DR6_VOLATILE,
+  DR7_FIXED_1,
+  DR7_VOLATILE,
+  VECTOR,
+  DR6,
+  DR7_ENABLES,
+} from "@tapvisor/x86-isa";
 import { DEBUGREG, GUESTDBG } from "../contract/index.js";
 import { cpuidHas } from "../cpuid/features.js";
 import { injectGp, queueException } from "../events/exceptions.js";
 import type { VcpuState } from "../state/vcpu-state.js";
 import { readCr4 } from "./control.js";
 
-/** L0-L3 and G0-G3: a breakpoint is on. */
-const DR7_BREAKPOINTS_ENABLED = 0xffn;
 const HIGH_WORD = 0xffffffff_00000000n;
 
 const debuggerOwnsBreakpoints = (vcpu: VcpuState): boolean => (vcpu.arch.guestDebug & GUESTDBG.USE_HW_BP) !== 0;
@@ -25,7 +33,7 @@ export function updateDr7(vcpu: VcpuState): void {
   const { arch } = vcpu;
   const dr7 = debuggerOwnsBreakpoints(vcpu) ? arch.guestDebugDr7 : arch.dr7;
   vcpu.kvm.ops.set_dr7(vcpu, dr7);
-  if ((dr7 & DR7_BREAKPOINTS_ENABLED) !== 0n) arch.switchDbRegs |= DEBUGREG.BP_ENABLED;
+  if ((dr7 & DR7_ENABLES) !== 0n) arch.switchDbRegs |= DEBUGREG.BP_ENABLED;
   else arch.switchDbRegs &= ~DEBUGREG.BP_ENABLED;
 }
 

@@ -1,4 +1,4 @@
-import { CR0, RFLAGS } from "@tapvisor/x86-isa";
+import { CR0, RFLAGS, PAGE_SIZE } from "@tapvisor/x86-isa";
 import { parseElf } from "./elf.js";
 import { findFree, flatSegment, hex, ImageError, placeSegments, type GuestImage, type ImageSegment } from "./image.js";
 import { findMultibootHeader, parseAddressFields } from "./multiboot-header.js";
@@ -20,7 +20,6 @@ export interface MultibootOptions {
 
 /** What EAX says to a Multiboot kernel (Multiboot Specification, "Machine state"). */
 const MULTIBOOT_BOOTLOADER_MAGIC = 0x2badb002n;
-const PAGE = 4096;
 /** Page 0 is the interrupt table of real mode, the next two are where kernels start other processors. */
 const LOWEST_INFO_ADDRESS = 0x9000;
 
@@ -86,7 +85,7 @@ function placeModules(kernel: readonly ImageSegment[], modules: readonly Multibo
   let from = Math.max(0x10_0000, ...kernel.map(({ address, size }) => address + size));
   return modules.map(({ data }, i): ImageSegment => {
     const name = `module ${i}`;
-    const address = Math.ceil(from / PAGE) * PAGE;
+    const address = Math.ceil(from / PAGE_SIZE) * PAGE_SIZE;
     if (address + data.length > limit) {
       throw new ImageError(
         `end of ${name}`,

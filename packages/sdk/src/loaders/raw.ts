@@ -1,4 +1,4 @@
-import { CR0, CR4, EFER, RFLAGS } from "@tapvisor/x86-isa";
+import { CR0, CR4, EFER, RFLAGS, PAGE_SIZE } from "@tapvisor/x86-isa";
 import {
   encodeDescriptor,
   flatSegment,
@@ -65,12 +65,17 @@ export function loadLongMode(bytes: Uint8Array, options: RawOptions): GuestImage
   const view = new DataView(tables.buffer);
   const put = (at: number, value: bigint) => view.setBigUint64(at - PML4, value, true);
   put(PML4, BigInt(PDPT) | PRESENT_WRITABLE);
-  for (let i = 0; i < 4; i++) put(PDPT + i * 8, BigInt(PAGE_DIRECTORIES + i * 4096) | PRESENT_WRITABLE);
+  for (let i = 0; i < 4; i++) put(PDPT + i * 8, BigInt(PAGE_DIRECTORIES + i * PAGE_SIZE) | PRESENT_WRITABLE);
   for (let i = 0; i < 4 * 512; i++) put(PAGE_DIRECTORIES + i * 8, (BigInt(i) << 21n) | LARGE | PRESENT_WRITABLE);
   put(GDT + 8, encodeDescriptor(code));
   put(GDT + 16, encodeDescriptor(data));
   const setup: ImageSegment = { name: "page tables and GDT", address: PML4, data: tables, size: tables.length };
-  const stack: ImageSegment = { name: "the stack", address: STACK_TOP - 4096, data: new Uint8Array(0), size: 4096 };
+  const stack: ImageSegment = {
+    name: "the stack",
+    address: STACK_TOP - PAGE_SIZE,
+    data: new Uint8Array(0),
+    size: PAGE_SIZE,
+  };
   return {
     format: "long",
     segments: placeSegments([setup, stack, rawSegment(bytes, address)], options.memorySize),

@@ -1,4 +1,5 @@
 import {
+  DEFAULT_HOST_OPTIONS,
   unknownName,
   type ArchBackend,
   type Board,
@@ -69,10 +70,26 @@ export function checkMachine(definition: MachineDefinition): void {
     if (MEMBERS.some((known) => known === member)) continue;
     throw new TypeError(`machine "${name}": ${unknownName("member", member, MEMBERS)}`);
   }
+  checkHostOptions(name, definition.hostOptions ?? {});
   if (!Number.isSafeInteger(memorySize) || memorySize < MIB || memorySize > MAX_MEMORY || memorySize % MIB !== 0) {
     throw wrong("memorySize", memorySize, `must be 1 MiB to ${MAX_MEMORY / MIB} MiB in whole MiB`);
   }
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) throw wrong("cpus", cpus, `must be 1 to ${MAX_CPUS}`);
   if (!Array.isArray(backends) || backends.length === 0) throw wrong("backends", backends, "must name at least one");
   if (typeof definition.host !== "function") throw wrong("host", definition.host, "must be a function");
+}
+
+/** An option that is misspelt, or is not there, has no effect: it is refused. */
+function checkHostOptions(machine: string, options: Partial<HostOptions>): void {
+  const defaults: Readonly<Record<string, unknown>> = { ...DEFAULT_HOST_OPTIONS };
+  for (const [option, value] of Object.entries(options)) {
+    if (!Object.hasOwn(defaults, option)) {
+      throw new TypeError(`machine "${machine}": ${unknownName("host option", option, Object.keys(defaults))}`);
+    }
+    const type = typeof defaults[option];
+    if (typeof value !== type || (type === "number" && !(Number.isSafeInteger(value) && Number(value) >= 0))) {
+      const rule = type === "number" ? "a number of cycles from 0 on" : `a ${type}`;
+      throw new TypeError(`machine "${machine}": hostOptions.${option} is ${String(value)}: must be ${rule}`);
+    }
+  }
 }

@@ -27,5 +27,14 @@ describe("defineMachine refuses, naming the field, its value and the rule", () =
   it("a host that cannot be made", () => {
     expect(wrong({ host: {} })).toThrow("host is [object Object]: must be a function");
   });
+  it.each([
+    [
+      { eptAccesedDirty: false },
+      /unknown host option "eptAccesedDirty" \(did you mean eptAccessedDirty\?\); there are: /,
+    ],
+    [{ nested: true }, /unknown host option "nested"/],
+    [{ ept: 1 }, /hostOptions.ept is 1: must be a boolean/],
+    [{ pleGap: -1 }, /hostOptions.pleGap is -1: must be a number of cycles from 0 on/],
+  ])("the host option %j", (hostOptions, message) => expect(wrong({ hostOptions })).toThrow(message));
   it("and makes nothing yet of one that is right", () => expect(defineMachine(good)).toMatchObject({ name: "m" }));
 });

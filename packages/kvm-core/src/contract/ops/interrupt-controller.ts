@@ -1,4 +1,3 @@
-import type { HostPhysAddr } from "../../host/index.js";
 import { op, optional } from "../op.js";
 import type { Vcpu, Vm } from "../vm.js";
 
@@ -18,7 +17,7 @@ export const INTERRUPT_CONTROLLER_OPS = {
     result: "void",
     summary: "Follow the guest's change between memory-mapped APIC and x2APIC.",
   }),
-  set_apic_access_page_addr: optional<(vcpu: Vcpu, address: HostPhysAddr) => void>()({
+  set_apic_access_page_addr: optional<(vcpu: Vcpu, address: number) => void>()({
     args: ["vcpu", "address"],
     context: "before-entry",
     hot: false,

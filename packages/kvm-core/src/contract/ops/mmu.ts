@@ -1,4 +1,3 @@
-import type { HostPhysAddr } from "../../host/index.js";
 import { op } from "../op.js";
 import type { Vcpu } from "../vm.js";
 
@@ -34,7 +33,7 @@ export const MMU_OPS = {
     returns: "1: 4 KiB, 2: 2 MiB, 3: 1 GiB",
     summary: "Tell the largest page that the backend can map.",
   }),
-  set_tdp_cr3: op<(vcpu: Vcpu, root: HostPhysAddr) => void>()({
+  set_tdp_cr3: op<(vcpu: Vcpu, root: number) => void>()({
     args: ["vcpu", "root"],
     context: "before-entry",
     hot: false,

@@ -1,4 +1,3 @@
-import type { HostPhysAddr } from "../../host/index.js";
 import { op } from "../op.js";
 import type { Vcpu } from "../vm.js";
 
@@ -35,7 +34,7 @@ export const REGISTER_CONTROL_OPS = {
     summary:
       "Install a checked CR0: changes between real, protected and long mode, and the controls that hang on paging.",
   }),
-  set_cr3: op<(vcpu: Vcpu, root: HostPhysAddr) => void>()({
+  set_cr3: op<(vcpu: Vcpu, root: number) => void>()({
     args: ["vcpu", "root"],
     context: "before-entry",
     hot: false,
