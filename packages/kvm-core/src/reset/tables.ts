@@ -56,7 +56,7 @@ export const ARCH_RESET: ResetTable<VcpuArch> = {
   xss: "power-on",
   // The op `pmu_ops.reset`.
   pmu: "never",
-  requests: "never",
+  requests: "power-on",
 };
 
 /** When the state that is the core's alone does. */
@@ -91,7 +91,8 @@ export const VCPU_RESET: ResetTable<VcpuFields> = {
   csBits: "never",
   smbase: "power-on",
   nmiQueued: "reset",
-  // What user space was asked for, and the sleep in HLT, end with the power.
-  completeUserspaceIo: "power-on",
+  // The instruction that waits for user space is gone.
+  completeUserspaceIo: "reset",
+  // The sleep in HLT.
   blocking: "power-on",
 };

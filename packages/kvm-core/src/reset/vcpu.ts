@@ -12,6 +12,8 @@ import { resetFields } from "./fields.js";
 import { ARCH_RESET, VCPU_RESET } from "./tables.js";
 
 const ALL_REGISTERS = ~0;
+/** Requests that are about the host's tables: they stay. The others are about events, which are gone. */
+const HOST_REQUESTS = (1 << REQUEST.TLB_FLUSH) | (1 << REQUEST.MMU_RELOAD) | (1 << REQUEST.SCAN_IOAPIC);
 
 /** The state that a vCPU is made with. */
 function initialArch(vcpu: VcpuState): VcpuArch {
@@ -20,6 +22,7 @@ function initialArch(vcpu: VcpuState): VcpuArch {
   arch.regsAvail = ALL_REGISTERS;
   arch.regsDirty = ALL_REGISTERS;
   arch.mmu.shadowRootLevel = vcpu.kvm.tdpLevel;
+  arch.requests = vcpu.arch.requests & HOST_REQUESTS;
   initFpuImage(arch.guestFpu);
   return arch;
 }
