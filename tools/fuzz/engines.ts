@@ -82,7 +82,7 @@ function registers({ state }: EngineRig): string {
     const { selector, base, limit, rights } = state.segment(name);
     return `${name} ${selector.toString(16)}:${base.toString(16)}+${limit.toString(16)}/${rights.toString(16)}`;
   });
-  const control = ["rip", "cr0", "cr2", "cr3", "cr4", "efer", "dr7"].map(
+  const control = (["rip", "cr0", "cr2", "cr3", "cr4", "efer", "dr7"] as const).map(
     (name) => `${name} ${state.get64(slot(name)).toString(16)}`,
   );
   return [gprs, `rflags ${state.rflags.toString(16)}`, ...segments, ...control].join(" ");

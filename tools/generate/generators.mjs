@@ -13,6 +13,10 @@ export const generators = [
     ],
   },
   {
+    command: ["tools/generate/uop-names.mjs"],
+    outputs: ["packages/x86-isa/src/uops/names.generated.ts"],
+  },
+  {
     command: ["tools/generate/conformance-page.mjs"],
     outputs: ["docs/reference/conformance.md"],
   },

@@ -9,6 +9,7 @@ import {
   type AccessSize,
   type CodeMode,
   type ExecutionEnvironment,
+  type SlotName,
 } from "../src/index.js";
 
 const MODE: CodeMode = { bitness: 64, stackBytes: 8, flat: true, virtual8086: false, protectedMode: true };
@@ -52,12 +53,12 @@ function execute(code: string): string | undefined {
   }
 }
 
-const vector = (name: string): bigint => state.get64(slot(name)) | (state.get64(slot(name) + 8) << 64n);
-function setVector(name: string, value: bigint): void {
+const vector = (name: SlotName): bigint => state.get64(slot(name)) | (state.get64(slot(name) + 8) << 64n);
+function setVector(name: SlotName, value: bigint): void {
   state.set64(slot(name), BigInt.asUintN(64, value));
   state.set64(slot(name) + 8, value >> 64n);
 }
-const word = (name: string): number => state.view.getUint16(slot(name), true);
+const word = (name: SlotName): number => state.view.getUint16(slot(name), true);
 
 const A = 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100n;
 const ONES = (1n << 128n) - 1n;

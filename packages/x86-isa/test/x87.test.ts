@@ -10,6 +10,7 @@ import {
   type AccessSize,
   type CodeMode,
   type ExecutionEnvironment,
+  type SlotName,
 } from "../src/index.js";
 
 const [MF, PF] = [16, 14];
@@ -74,8 +75,8 @@ function run(code: string, mode = MODE64): number | undefined {
   }
 }
 
-const u16 = (name: string): number => m.state.view.getUint16(slot(name), true);
-const setU16 = (name: string, value: number): void => m.state.view.setUint16(slot(name), value, true);
+const u16 = (name: SlotName): number => m.state.view.getUint16(slot(name), true);
+const setU16 = (name: SlotName, value: number): void => m.state.view.setUint16(slot(name), value, true);
 const top = (): number => (u16("fsw") >> 11) & 7;
 const physical = (i: number): number => slot("st0") + ((top() + i) & 7) * 16;
 const st = (i: number): bigint =>

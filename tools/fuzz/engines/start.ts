@@ -1,4 +1,4 @@
-import { slot, type CpuState, type SegmentName } from "../../../packages/x86-isa/src/index.js";
+import { slot, type CpuState, type SegmentName, type SlotName } from "../../../packages/x86-isa/src/index.js";
 import { loadFx, randomFx } from "../../../packages/x86-isa/test/vectors/fxsave.js";
 import { interestingValue, type Rng } from "../../../packages/x86-isa/test/vectors/rng.js";
 import { AT, CODE_BYTES, DATA_BYTES, GDT_LIMIT, SELECTOR, type Paging } from "./tables.js";
@@ -123,7 +123,7 @@ function segments(rng: Rng, { mode, cpl }: Setting): Record<"cs" | "ss" | "ds" |
   };
 }
 
-const set = (state: CpuState, name: string, value: bigint | number): void => {
+const set = (state: CpuState, name: SlotName, value: bigint | number): void => {
   state.set64(slot(name), BigInt.asUintN(64, BigInt(value)));
 };
 
@@ -155,7 +155,7 @@ function writeSystem(rng: Rng, state: CpuState, setting: Setting, cr3: number): 
   set(state, "dr6", 0xffff_0ff0n);
   set(state, "dr7", 0x400);
   if (rng.chance(1, 40)) {
-    for (let n = 0; n < 4; n++)
+    for (const n of [0, 1, 2, 3] as const)
       set(state, `dr${n}`, rng.chance(1, 2) ? AT.CODE + rng.below(CODE_BYTES) : AT.DATA + rng.below(DATA_BYTES));
     set(state, "dr7", BigInt(0x400 | rng.below(256)) | (BigInt(rng.u32() & 0xffff) << 16n));
   }

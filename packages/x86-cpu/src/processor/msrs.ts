@@ -11,6 +11,7 @@ import {
   writeEfer,
   type ControlRegisterModel,
   type CpuState,
+  type SlotName,
 } from "@tapvisor/x86-isa";
 import { isPatType } from "../memory/memory-types.js";
 import type { CpuidLeaves } from "../profiles/cpuid.js";
@@ -65,7 +66,7 @@ const memoryTypes: Accept = (value) => {
 };
 
 /** An MSR that is a field of the architectural state which VM entries and exits switch. */
-function switchedField(name: string, accept: Accept = always): MsrRow {
+function switchedField(name: SlotName, accept: Accept = always): MsrRow {
   const at = slot(name);
   return {
     read: (_, switched) => switched.get64(at),
@@ -78,7 +79,7 @@ function switchedField(name: string, accept: Accept = always): MsrRow {
 }
 
 /** An MSR that root and non-root operation share. */
-function sharedField(name: string, accept: Accept = always): MsrRow {
+function sharedField(name: SlotName, accept: Accept = always): MsrRow {
   const at = slot(name);
   return {
     read: (file) => file.shared.get64(at),

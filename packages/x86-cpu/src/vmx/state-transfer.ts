@@ -8,24 +8,25 @@ import {
   slot,
   type CpuState,
   type VmcsFieldName,
+  type SlotName,
 } from "@tapvisor/x86-isa";
 import { F } from "./fields.js";
 import type { StateCopies, WordPairs } from "./state-copy.js";
 
 /** Index of the low word of a field of the architectural state. */
-const word = (name: string): number => slot(name) >> 2;
+const word = (name: SlotName): number => slot(name) >> 2;
 
 /** Pairs of word indices, state then VMCS. */
 class TransferList {
   readonly #pairs: number[] = [];
   #compiled: Int32Array | undefined;
 
-  both(state: string, field: VmcsFieldName): this {
+  both(state: SlotName, field: VmcsFieldName): this {
     this.#pairs.push(word(state), F[field], word(state) + 1, F[field] + 1);
     return this;
   }
 
-  low(state: string, field: VmcsFieldName): this {
+  low(state: SlotName, field: VmcsFieldName): this {
     this.#pairs.push(word(state), F[field]);
     return this;
   }

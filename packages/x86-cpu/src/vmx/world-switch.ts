@@ -17,6 +17,7 @@ import {
   slot,
   type CpuState,
   type ExitReason,
+  type SlotName,
 } from "@tapvisor/x86-isa";
 import type { Ram } from "../memory/ram.js";
 import type { GuestMemory } from "../paging/guest-memory.js";
@@ -42,7 +43,7 @@ import { VMCS_HEADER } from "./vmcs-layout.js";
 import type { Vmcs } from "./vmcs.js";
 import type { VmxEvents } from "./vmx-events.js";
 
-const word = (name: string): number => slot(name) >> 2;
+const word = (name: SlotName): number => slot(name) >> 2;
 const W = {
   cr0: word("cr0"),
   cr4: word("cr4"),

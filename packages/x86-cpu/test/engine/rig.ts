@@ -7,6 +7,7 @@ import {
   type Bitness,
   type ExecutionEnvironment,
   type MemoryAccess,
+  type SlotName,
 } from "@tapvisor/x86-isa";
 import type { GuestEvents } from "../../src/engine/events.js";
 import { Interpreter } from "../../src/engine/interpreter.js";
@@ -106,7 +107,7 @@ export class Rig implements GuestEvents {
   #setUpMode(): void {
     const { state, bitness } = this;
     const { ram } = this.memory;
-    const set = (name: string, value: bigint): void => state.set64(slot(name), value);
+    const set = (name: SlotName, value: bigint): void => state.set64(slot(name), value);
     state.rflags = 2n;
     state.set32(slot("mxcsr"), 0x1f80);
     const [code, data] = bitness === 64 ? [CODE64, DATA32] : bitness === 32 ? [CODE32, DATA32] : [CODE16, DATA16];

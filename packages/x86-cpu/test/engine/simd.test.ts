@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { reg, slot, type Assembler } from "@tapvisor/x86-isa";
+import { reg, slot, type Assembler, type SlotName } from "@tapvisor/x86-isa";
 import { CODE, DATA, Rig } from "./rig.js";
 
 const { rbx, eax } = reg;
@@ -10,9 +10,9 @@ const OSFXSR = 0x200n;
 /** First byte past what the rig maps. */
 const UNMAPPED = 0x60_0000;
 
-const vector = (rig: Rig, name: string): bigint =>
+const vector = (rig: Rig, name: SlotName): bigint =>
   rig.state.get64(slot(name)) | (rig.state.get64(slot(name) + 8) << 64n);
-function setVector(rig: Rig, name: string, value: bigint): void {
+function setVector(rig: Rig, name: SlotName, value: bigint): void {
   rig.state.set64(slot(name), BigInt.asUintN(64, value));
   rig.state.set64(slot(name) + 8, value >> 64n);
 }

@@ -1,4 +1,4 @@
-import { CR0, CR4, CpuState, EFER, PAGE_FAULT, RFLAGS, slot } from "@tapvisor/x86-isa";
+import { CR0, CR4, CpuState, EFER, PAGE_FAULT, RFLAGS, slot, type SlotName } from "@tapvisor/x86-isa";
 import { beforeEach, describe, expect, it } from "vitest";
 import { Ram } from "../../src/memory/ram.js";
 import {
@@ -28,7 +28,7 @@ describe("Pager", () => {
   let state: CpuState;
   let pager: Pager;
 
-  const set = (field: string, value: bigint): void => state.set64(slot(field), value);
+  const set = (field: SlotName, value: bigint): void => state.set64(slot(field), value);
   const configure = (cr0: bigint, cr4: bigint, efer: bigint, cr3: bigint): void => {
     set("cr0", cr0);
     set("cr4", cr4);

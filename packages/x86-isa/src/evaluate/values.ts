@@ -1,5 +1,5 @@
 import type { ExecutionEnvironment } from "../environment.js";
-import { slot } from "../state/layout.js";
+import { slot, type SlotName } from "../state/layout.js";
 import type { Uop, UopValues } from "../uops/definition.js";
 import { uopDefinition } from "../uops/table.js";
 
@@ -57,10 +57,10 @@ export class StateValues implements UopValues {
     this.machine.state.set64(this.uop.d + 8, u64(value >> 64n));
   }
 
-  get(field: string): bigint {
+  get(field: SlotName): bigint {
     return this.machine.state.get64(slot(field));
   }
-  set(field: string, value: bigint): void {
+  set(field: SlotName, value: bigint): void {
     this.machine.state.set64(slot(field), u64(value));
   }
 

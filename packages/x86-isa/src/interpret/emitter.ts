@@ -1,4 +1,4 @@
-import { slot } from "../state/layout.js";
+import { slot, type SlotName } from "../state/layout.js";
 import { PAGE_OFFSET_MASK, PAGE_SIZE } from "../tables/paging.js";
 import type { MemorySize, UopEmitter } from "../uops/definition.js";
 import { UOP_BYTES } from "../uops/definition.js";
@@ -142,23 +142,23 @@ export class InterpreterEmitter implements UopEmitter {
     this.w.mem("v128.store", this.layout.state);
   }
 
-  get(field: string): void {
+  get(field: SlotName): void {
     this.w.i32(0);
     this.w.mem("i64.load", this.layout.state + slot(field));
   }
 
-  set(field: string, value: () => void): void {
+  set(field: SlotName, value: () => void): void {
     this.w.i32(0);
     value();
     this.w.mem("i64.store", this.layout.state + slot(field));
   }
 
-  get32(field: string): void {
+  get32(field: SlotName): void {
     this.w.i32(0);
     this.w.mem("i32.load", this.layout.state + slot(field));
   }
 
-  set32(field: string, value: () => void): void {
+  set32(field: SlotName, value: () => void): void {
     this.w.i32(0);
     value();
     this.w.mem("i32.store", this.layout.state + slot(field));

@@ -1,9 +1,11 @@
 import { Mnemonic } from "../decode/iced.js";
+import { bitsOf } from "../uops/definition.js";
+import type { BinaryName } from "../uops/names.js";
 import type { Family, Lifter } from "./family.js";
 
 /** ADD, SUB, AND, ...: two operands, the result in the first. */
 const binary =
-  (row: string): Lifter =>
+  (row: BinaryName): Lifter =>
   (b) => {
     const destination = b.operand(0);
     const size = b.sizeOf(destination);
@@ -21,18 +23,18 @@ const compare =
     const size = b.sizeOf(first);
     const a = b.slot(b.read(first));
     const source = b.read(b.operand(1));
-    const width = size * 8;
+    const width = bitsOf(size);
     if (typeof source === "bigint") b.emit(`${row}i${width}`, { a, imm: BigInt.asIntN(width, source) });
     else b.emit(`${row}${width}`, { a, b: source });
   };
 
 const unary =
-  (row: string): Lifter =>
+  (row: "inc" | "dec" | "neg"): Lifter =>
   (b) => {
     const destination = b.operand(0);
     const size = b.sizeOf(destination);
     const target = b.target(destination);
-    b.emit(`${row}${size * 8}`, { d: target.result, a: target.value });
+    b.emit(`${row}${bitsOf(size)}`, { d: target.result, a: target.value });
     target.commit();
   };
 
@@ -40,7 +42,7 @@ const not: Lifter = (b) => {
   const destination = b.operand(0);
   const target = b.target(destination);
   const size = b.sizeOf(destination);
-  b.emit(`xori${size * 8}nf`, { d: target.result, a: target.value, imm: -1n });
+  b.emit(`xori${bitsOf(size)}nf`, { d: target.result, a: target.value, imm: -1n });
   target.commit();
 };
 

@@ -1,5 +1,6 @@
 import { Mnemonic } from "../decode/iced.js";
 import type { Operand } from "../decode/instruction.js";
+import { bitsOf } from "../uops/definition.js";
 import type { Address, Builder, Size, Value } from "./builder.js";
 import type { Family, Lifter } from "./family.js";
 
@@ -55,7 +56,7 @@ const bitTest =
 
 /** Flags of a logical result: ZF, SF and PF from it, the others zero. */
 function logicFlags(b: Builder, value: Value, size: Size): void {
-  b.emit(`logic${size * 8}`, { a: b.slot(value) });
+  b.emit(`logic${bitsOf(size)}`, { a: b.slot(value) });
 }
 
 /** BSF and BSR: ZF says that the source is zero; the destination then keeps its value. */
@@ -123,7 +124,7 @@ const crc32: Lifter = (b) => {
   const size = b.sizeOf(source);
   const value = b.slot(b.read(source));
   const crc = b.copy(b.readRegister(destination.register));
-  b.emit(`crc32_${size * 8}`, { d: crc, a: value });
+  b.emit(`crc32_${bitsOf(size)}`, { d: crc, a: value });
   b.writeRegister(destination.register, crc);
 };
 

@@ -6,10 +6,11 @@ import {
   NO_REGISTER,
   SEGMENT_BASE_SLOTS,
 } from "../decode/registers.js";
+import { bitsOf } from "../uops/definition.js";
 import { ACCESS_FLAGS } from "../uops/memory.js";
 import { fits32, UopWriter, type Size, type Value } from "./writer.js";
 
-export type { Size, Value } from "./writer.js";
+export { CONDITION_CODES, type ConditionCode, type Size, type Value } from "./writer.js";
 
 /** Where a memory operand lies: linear address in a slot, and a displacement that the access adds. */
 export interface Address {
@@ -62,7 +63,7 @@ export class Builder extends UopWriter {
         this.emit("zx32", { d, a: this.slot(value) });
         return;
       default:
-        this.emit(`ins${size * 8}`, { d, a: this.slot(value) });
+        this.emit(`ins${bitsOf(size)}`, { d, a: this.slot(value) });
     }
   }
 
@@ -203,7 +204,7 @@ export class Builder extends UopWriter {
   }
 
   #sum(base: number, displacement: bigint, addressSize: 2 | 4 | 8, d = this.temp()): number {
-    this.emit(`addi${addressSize * 8}nf`, { d, a: base, imm: displacement });
+    this.emit(`addi${bitsOf(addressSize)}nf`, { d, a: base, imm: displacement });
     return d;
   }
 
@@ -266,13 +267,13 @@ export class Builder extends UopWriter {
    * Load zero-extended, into a new scratch slot or `d`. With `willWrite` the right to store there is checked at once.
    */
   load(address: Address, size: Size, willWrite = false, d = this.temp()): number {
-    this.emit(`ld${size * 8}${willWrite ? "w" : ""}`, { d, ...this.access(address) });
+    this.emit(`ld${bitsOf(size)}${willWrite ? "w" : ""}`, { d, ...this.access(address) });
     return d;
   }
 
   store(address: Address, size: Size, value: Value): void {
     const { a, imm } = this.access(address);
-    this.emit(`st${size * 8}`, { b: this.slot(value), a, imm });
+    this.emit(`st${bitsOf(size)}`, { b: this.slot(value), a, imm });
   }
 
   // --- stack ---
@@ -306,7 +307,7 @@ export class Builder extends UopWriter {
     const d = this.register(RSP);
     const { stackBytes } = this.mode;
     if (stackBytes === 2) this.setStackPointer(this.stackOffset(bytes));
-    else this.emit(`addi${stackBytes * 8}nf`, { d, a: d, imm: bytes });
+    else this.emit(`addi${bitsOf(stackBytes)}nf`, { d, a: d, imm: bytes });
   }
 
   /** Load what is on top of the stack, into a new scratch slot or `d`. */

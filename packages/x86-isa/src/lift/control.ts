@@ -1,6 +1,6 @@
 import { Mnemonic } from "../decode/iced.js";
 import { slot } from "../state/layout.js";
-import type { Builder, Value } from "./builder.js";
+import { CONDITION_CODES, type Builder, type ConditionCode, type Value } from "./builder.js";
 import type { Family, Lifter } from "./family.js";
 
 const CS_LIMIT = slot("cs.limit");
@@ -72,7 +72,7 @@ const ret: Lifter = (b) => {
 };
 
 const jcc =
-  (code: number): Lifter =>
+  (code: ConditionCode): Lifter =>
   (b) => {
     const target = branchTarget(b);
     if (b.mode.bitness !== 64 && !b.mode.flat) checkTarget(b, target, b.condition(code));
@@ -101,7 +101,7 @@ const loop =
     b.jumpIfNotZero(again, target);
   };
 
-const CONDITION_MNEMONICS: readonly (readonly [set: Mnemonic, move: Mnemonic, jump: Mnemonic])[] = [
+const CONDITION_MNEMONICS: Readonly<Record<ConditionCode, readonly [set: Mnemonic, move: Mnemonic, jump: Mnemonic]>> = [
   [Mnemonic.Seto, Mnemonic.Cmovo, Mnemonic.Jo],
   [Mnemonic.Setno, Mnemonic.Cmovno, Mnemonic.Jno],
   [Mnemonic.Setb, Mnemonic.Cmovb, Mnemonic.Jb],
@@ -121,7 +121,7 @@ const CONDITION_MNEMONICS: readonly (readonly [set: Mnemonic, move: Mnemonic, ju
 ];
 
 const setcc =
-  (code: number): Lifter =>
+  (code: ConditionCode): Lifter =>
   (b) => {
     const operand = b.operand(0);
     const value = b.condition(code);
@@ -131,7 +131,7 @@ const setcc =
 
 /** CMOVcc: the source is read in any case, and a 32-bit destination is zero-extended in any case. */
 const cmovcc =
-  (code: number): Lifter =>
+  (code: ConditionCode): Lifter =>
   (b) => {
     const destination = b.operand(0);
     if (destination.kind !== "register") throw new RangeError("CMOV needs a register");
@@ -144,11 +144,12 @@ const cmovcc =
   };
 
 const conditionals: Family = {};
-CONDITION_MNEMONICS.forEach(([set, move, jump], code) => {
+for (const code of CONDITION_CODES) {
+  const [set, move, jump] = CONDITION_MNEMONICS[code];
   conditionals[set] = setcc(code);
   conditionals[move] = cmovcc(code);
   conditionals[jump] = jcc(code);
-});
+}
 
 /** 1 if x < y, both signed: the unsigned comparison with the sign bits inverted. */
 function signedLess(b: Builder, x: Value, y: Value): number {

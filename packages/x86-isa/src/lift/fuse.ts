@@ -1,7 +1,8 @@
 import { slot, STATE_LAYOUT } from "../state/layout.js";
 import type { Uop, UopDefinition } from "../uops/definition.js";
 import { packIndex } from "../uops/indexed.js";
-import { uopDefinition, uopNumber } from "../uops/table.js";
+import type { UopName } from "../uops/names.js";
+import { uopDefinition, uopNamed, uopNumber } from "../uops/table.js";
 import type { Listing } from "./liveness.js";
 import { fits32 } from "./writer.js";
 
@@ -14,7 +15,7 @@ const scratch: ReadonlySet<number> = new Set(
 
 const nameOf = (uop: Uop): string => uopDefinition(uop.op).name;
 
-const row = (name: string, fields: Partial<Omit<Uop, "op">>): Uop => ({
+const row = (name: UopName, fields: Partial<Omit<Uop, "op">>): Uop => ({
   op: uopNumber(name),
   d: 0,
   a: 0,
@@ -59,7 +60,7 @@ const cutAddress: Rule = (first, second, dead) => {
   if (second.d !== first.d && !dead(first.d)) return undefined;
   const name = nameOf(first);
   if (!/^(lea\d|ripadd)$/.test(name)) return undefined;
-  return { ...first, op: uopNumber(`${name}c`), d: second.d };
+  return { ...first, op: uopNumber(uopNamed(`${name}c`)), d: second.d };
 };
 
 const addressIntoAccess: Rule = (first, second, dead) => {
@@ -76,7 +77,7 @@ const addressIntoAccess: Rule = (first, second, dead) => {
   const displacement = form.displacement + later;
   if (!fits32(displacement)) return undefined;
   const imm = (second.imm & ACCESS_FLAGS_MASK) | form.index | BigInt.asUintN(32, displacement);
-  return { ...second, op: uopNumber(name + form.suffix), a: form.a, imm: BigInt.asIntN(64, imm) };
+  return { ...second, op: uopNumber(uopNamed(name + form.suffix)), a: form.a, imm: BigInt.asIntN(64, imm) };
 };
 
 /** Does the micro-operation move the stack pointer by so many bytes? */
@@ -87,7 +88,7 @@ const push: Rule = (first, second) => {
   for (const bits of [32, 64]) {
     if (nameOf(first) !== (bits === 32 ? "st32c" : "st64") || first.a !== RSP) continue;
     if (BigInt.asIntN(32, first.imm) !== BigInt(-bits / 8) || !movesStack(second, bits, -bits / 8)) continue;
-    return row(`push${bits}`, { b: first.b, imm: first.imm & ACCESS_FLAGS_MASK });
+    return row(uopNamed(`push${bits}`), { b: first.b, imm: first.imm & ACCESS_FLAGS_MASK });
   }
   return undefined;
 };
@@ -96,7 +97,7 @@ const pop: Rule = (first, second) => {
   for (const bits of [32, 64]) {
     if (nameOf(first) !== (bits === 32 ? "ld32c" : "ld64") || first.a !== RSP || first.d === RSP) continue;
     if (BigInt.asIntN(32, first.imm) !== 0n || !movesStack(second, bits, bits / 8)) continue;
-    return row(`pop${bits}`, { d: first.d, imm: first.imm & ACCESS_FLAGS_MASK });
+    return row(uopNamed(`pop${bits}`), { d: first.d, imm: first.imm & ACCESS_FLAGS_MASK });
   }
   return undefined;
 };
@@ -137,7 +138,7 @@ function compareAndBranch(compare: Uop, jump: Uop): Uop | undefined {
   if (relation === undefined || (size === "64" && jumped[2] === "32")) return undefined;
   if (immediate === "i" && BigInt.asIntN(16, compare.imm) !== compare.imm) return undefined;
   const imm = (code & 1) === 0 ? jump.imm : ((jump.imm >> 32n) & 0xffff_ffffn) | (jump.imm << 32n);
-  return row(`${kind}${immediate}${size}j${relation}_${jumped[2]}`, {
+  return row(uopNamed(`${kind}${immediate}${size}j${relation}_${jumped[2]}`), {
     a: compare.a,
     b: immediate === "i" ? Number(BigInt.asUintN(16, compare.imm)) : compare.b,
     imm: BigInt.asIntN(64, imm),

@@ -1,5 +1,5 @@
 import type { Uop } from "../uops/definition.js";
-import { uopDefinition, uopNumber } from "../uops/table.js";
+import { uopDefinition, uopNamed, uopNumber } from "../uops/table.js";
 
 /** A run of micro-operations with the index of each instruction's first. */
 export interface Listing {
@@ -22,7 +22,7 @@ export function dropDeadFlags({ uops, firsts }: Listing): Listing {
     if (row.operands.includes("n") && row.name.startsWith("skip")) return { uops, firsts };
     if (row.writesFlags === true && !live) {
       if (row.flagless !== undefined) {
-        uop = { ...uop, op: uopNumber(row.flagless) };
+        uop = { ...uop, op: uopNumber(uopNamed(row.flagless)) };
         row = uopDefinition(uop.op);
       } else if (!row.operands.includes("d") && row.memory !== true && row.faults !== true && row.ends !== true) {
         removed.add(n);

@@ -1,6 +1,8 @@
+import { uopNamed } from "../uops/table.js";
 import { Mnemonic } from "../decode/iced.js";
 import { segmentRegister } from "../decode/registers.js";
 import { SEGMENT_NAMES, slot } from "../state/layout.js";
+import { bitsOf } from "../uops/definition.js";
 import type { Family, Lifter } from "./family.js";
 import type { Builder, Size, Value } from "./builder.js";
 import type { Operand } from "../decode/instruction.js";
@@ -46,7 +48,7 @@ const movzx: Lifter = (b) => {
   if (loadWhole(b, destination, source, size)) return;
   const whole = b.wholeRegister(destination.register);
   if (whole === undefined) b.writeRegister(destination.register, b.zeroExtend(b.read(source), size));
-  else b.emit(`zx${size * 8}`, { d: whole, a: b.slot(b.read(source)) });
+  else b.emit(uopNamed(`zx${bitsOf(size)}`), { d: whole, a: b.slot(b.read(source)) });
 };
 
 const movsx: Lifter = (b) => {
@@ -57,7 +59,7 @@ const movsx: Lifter = (b) => {
   const size = Math.min(b.sizeOf(source), b.sizeOf(destination)) as Size;
   const value = b.read(source);
   if (b.sizeOf(destination) !== 8 || size === 8) b.writeRegister(destination.register, b.signExtend(value, size));
-  else b.emit(`sx${size * 8}`, { d: b.slot(b.readRegister(destination.register)), a: b.slot(value) });
+  else b.emit(`sx${bitsOf(size)}`, { d: b.slot(b.readRegister(destination.register)), a: b.slot(value) });
 };
 
 const lea: Lifter = (b, i) => {
@@ -122,14 +124,14 @@ const cmpxchg: Lifter = (b) => {
     b.moveIf(stored, equal, replacement);
     // The destination is written in either case (SDM vol. 2, "CMPXCHG").
     b.store(at, size, stored);
-    b.emit(`cmp${size * 8}`, { a: accumulator, b: old });
+    b.emit(`cmp${bitsOf(size)}`, { a: accumulator, b: old });
     setUnless(b, 0, size, equal, old);
   } else if (destination.kind === "register") {
     const d = b.readRegister(destination.register);
     const old = b.copy(d);
     const equal = b.unary("eqz", b.zeroExtend(b.compute("xor", old, accumulator), size));
     const next = b.copy(size === 4 ? b.zeroExtend(replacement, 4) : replacement);
-    b.emit(`cmp${size * 8}`, { a: accumulator, b: old });
+    b.emit(`cmp${bitsOf(size)}`, { a: accumulator, b: old });
     setUnless(b, 0, size, equal, old);
     // A register that does not match is left alone altogether: its upper half is not cleared either.
     if (size >= 4) {

@@ -1,4 +1,6 @@
+import { uopNamed } from "../uops/table.js";
 import { Mnemonic } from "../decode/iced.js";
+import { bitsOf } from "../uops/definition.js";
 import type { Builder, Size, Value } from "./builder.js";
 import type { Family, Lifter } from "./family.js";
 
@@ -10,7 +12,7 @@ function maskedCount(b: Builder, count: Value, size: Size): Value {
 
 /** SHL, SHR, SAR, ROL, ROR, RCL, RCR. The rows take a masked count and leave flags alone if it is zero. */
 const shift =
-  (row: string): Lifter =>
+  (row: "shl" | "shr" | "sar" | "rol" | "ror" | "rcl" | "rcr"): Lifter =>
   (b) => {
     const destination = b.operand(0);
     const size = b.sizeOf(destination);
@@ -36,7 +38,7 @@ const doubleShift =
     const source = b.slot(b.read(b.operand(1)));
     const target = b.target(destination);
     const d = b.copy(target.value);
-    if (count !== 0n) b.emit(`${row}${size * 8}`, { d, a: source, b: b.slot(count) });
+    if (count !== 0n) b.emit(uopNamed(`${row}${bitsOf(size)}`), { d, a: source, b: b.slot(count) });
     if (size === 4) b.emit("zx32", { d: target.result, a: d });
     else b.move(target.result, d);
     target.commit();
@@ -51,7 +53,7 @@ const shiftX =
     const source = b.slot(b.read(b.operand(1)));
     const count = b.slot(maskedCount(b, b.read(b.operand(2)), size));
     const { result, commit } = b.destination(destination);
-    b.emit(`${row}${size * 8}nf`, { d: result, a: source, b: count });
+    b.emit(`${row}${bitsOf(size)}nf`, { d: result, a: source, b: count });
     commit();
   };
 
@@ -61,7 +63,7 @@ const rorx: Lifter = (b) => {
   const source = b.slot(b.read(b.operand(1)));
   const count = b.slot(maskedCount(b, b.read(b.operand(2)), size));
   const { result, commit } = b.destination(destination);
-  b.emit(`ror${size * 8}nf`, { d: result, a: source, b: count });
+  b.emit(`ror${bitsOf(size)}nf`, { d: result, a: source, b: count });
   commit();
 };
 

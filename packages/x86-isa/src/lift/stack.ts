@@ -1,5 +1,6 @@
 import { Mnemonic } from "../decode/iced.js";
 import { segmentRegister } from "../decode/registers.js";
+import { bitsOf } from "../uops/definition.js";
 import { RBP, RSP, type Builder, type Value } from "./builder.js";
 import type { Family, Lifter } from "./family.js";
 import { selectorOf } from "./moves.js";
@@ -111,7 +112,7 @@ const enter: Lifter = (b) => {
 /** RBP plus a constant, cut to the stack-address size. */
 function framePointer(b: Builder, bytes: bigint): number {
   const d = b.temp();
-  b.emit(`addi${b.mode.stackBytes * 8}nf`, { d, a: b.register(RBP), imm: bytes });
+  b.emit(`addi${bitsOf(b.mode.stackBytes)}nf`, { d, a: b.register(RBP), imm: bytes });
   return d;
 }
 

@@ -1,5 +1,7 @@
+import { uopNamed } from "../uops/table.js";
 import { Code, Mnemonic } from "../decode/iced.js";
 import type { MemoryOperand } from "../decode/instruction.js";
+import { bitsOf } from "../uops/definition.js";
 import type { Builder, Size } from "./builder.js";
 import type { CodeFamily, Family, Lifter } from "./family.js";
 
@@ -60,13 +62,13 @@ const cmps: Element = (b, size) => {
   const second = b.load(b.address(stringMemory(b, RDI)), size);
   advance(b, RSI, size);
   advance(b, RDI, size);
-  b.emit(`cmp${size * 8}`, { a: first, b: second });
+  b.emit(`cmp${bitsOf(size)}`, { a: first, b: second });
 };
 
 const scas: Element = (b, size) => {
   const value = b.load(b.address(stringMemory(b, RDI)), size);
   advance(b, RDI, size);
-  b.emit(`cmp${size * 8}`, { a: b.register(RAX), b: value });
+  b.emit(`cmp${bitsOf(size)}`, { a: b.register(RAX), b: value });
 };
 
 /**
@@ -90,7 +92,7 @@ const string =
       if (repeated !== undefined && offsetsAreLinear(b)) {
         const prefix = !compares || i.rep ? (compares ? "repe" : "rep") : "repne";
         const imm = addressSize === 8 ? -1n : 0xffff_ffffn;
-        b.emit(`${prefix}${repeated}${size * 8}`, { imm });
+        b.emit(uopNamed(`${prefix}${repeated}${bitsOf(size)}`), { imm });
       }
       element(b, size);
       const count = b.zeroExtend(b.compute("sub", b.register(RCX), 1n), addressSize);

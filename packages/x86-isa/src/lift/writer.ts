@@ -1,12 +1,16 @@
-import { instructionPointerBits, type DecodedInstruction } from "../decode/instruction.js";
+import { instructionPointerBits, type Bitness, type DecodedInstruction } from "../decode/instruction.js";
 import { slot, TEMP_COUNT, VECTOR_TEMP_COUNT } from "../state/layout.js";
-import type { Uop } from "../uops/definition.js";
+import { bitsOf, type Uop } from "../uops/definition.js";
+import type { BinaryName, ComputeName, UopName } from "../uops/names.js";
 import { uopNumber } from "../uops/table.js";
 import type { CodeMode } from "./mode.js";
 
 /** A source: the state offset of a slot, or a constant. */
 export type Value = number | bigint;
 export type Size = 1 | 2 | 4 | 8;
+/** The low four bits of Jcc: 0 O, 1 NO, 2 B, ..., 15 G (SDM vol. 1, "EFLAGS Condition Codes"). */
+export const CONDITION_CODES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15] as const;
+export type ConditionCode = (typeof CONDITION_CODES)[number];
 
 const TEMPS = Array.from({ length: TEMP_COUNT }, (_, i) => slot(`t${i}`));
 const VECTOR_TEMPS = Array.from({ length: VECTOR_TEMP_COUNT }, (_, i) => slot(`v${i}`));
@@ -53,7 +57,7 @@ export class UopWriter {
     return at;
   }
 
-  emit(name: string, fields: Partial<Omit<Uop, "op">> = {}): void {
+  emit(name: UopName, fields: Partial<Omit<Uop, "op">> = {}): void {
     const { d = 0, a = 0, b = 0, imm = 0n } = fields;
     this.uops.push({ op: uopNumber(name), d, a, b, imm: BigInt.asIntN(64, imm) });
   }
@@ -78,15 +82,15 @@ export class UopWriter {
   }
 
   /** `d = a OP b` in the given width, with flags if the row has them; `name` is the row's without its width. */
-  binary(name: string, size: Size, d: number, a: Value, b: Value): number {
-    const width = size * 8;
+  binary(name: BinaryName, size: Size, d: number, a: Value, b: Value): number {
+    const width = bitsOf(size);
     if (typeof b === "bigint") this.emit(`${name}i${width}`, { d, a: this.slot(a), imm: BigInt.asIntN(width, b) });
     else this.emit(`${name}${width}`, { d, a: this.slot(a), b });
     return d;
   }
 
   /** The same on all 64 bits and without flags, into a new scratch slot. */
-  compute(name: string, a: Value, b: Value): number {
+  compute(name: ComputeName, a: Value, b: Value): number {
     const d = this.temp();
     if (typeof b === "bigint") this.emit(`${name}i64nf`, { d, a: this.slot(a), imm: b });
     else this.emit(`${name}64nf`, { d, a: this.slot(a), b });
@@ -94,7 +98,7 @@ export class UopWriter {
   }
 
   /** A row `d = OP a` into a new scratch slot. */
-  unary(name: string, a: Value): number {
+  unary(name: UopName, a: Value): number {
     const d = this.temp();
     this.emit(name, { d, a: this.slot(a) });
     return d;
@@ -102,12 +106,12 @@ export class UopWriter {
 
   zeroExtend(value: Value, size: Size): Value {
     if (typeof value === "bigint") return BigInt.asUintN(size * 8, value);
-    return size === 8 ? value : this.unary(`zx${size * 8}`, value);
+    return size === 8 ? value : this.unary(`zx${bitsOf(size)}`, value);
   }
 
   signExtend(value: Value, size: Size): Value {
     if (typeof value === "bigint") return BigInt.asIntN(size * 8, value);
-    return size === 8 ? value : this.unary(`sx${size * 8}`, value);
+    return size === 8 ? value : this.unary(`sx${bitsOf(size)}`, value);
   }
 
   /** `d = condition ? a : d`, on all 64 bits. */
@@ -115,8 +119,8 @@ export class UopWriter {
     this.emit("cmovnz", { d, a: condition, b: this.slot(a) });
   }
 
-  /** 1 or 0 by a condition code (0 O, 1 NO, 2 B, ..., 15 G: the low four bits of Jcc). */
-  condition(code: number): number {
+  /** 1 or 0 by a condition code. */
+  condition(code: ConditionCode): number {
     const d = this.temp();
     this.emit(`cc${code}`, { d });
     return d;
@@ -168,9 +172,9 @@ export class UopWriter {
   }
 
   /** Bits that a branch cuts the instruction pointer to: its operand size. */
-  get #ipBits(): number {
+  get #ipBits(): Bitness {
     const { operandSize, bitness } = this.instruction;
-    return operandSize !== 0 ? operandSize * 8 : bitness;
+    return operandSize !== 0 ? bitsOf(operandSize) : bitness;
   }
 
   /** Offset of the next instruction in the code segment. */
@@ -202,7 +206,7 @@ export class UopWriter {
   }
 
   /** End the block: branch on a condition code, or go on with the next instruction. */
-  jumpIf(code: number, target: bigint): void {
+  jumpIf(code: ConditionCode, target: bigint): void {
     this.#branch(`jcc${code}_`, undefined, () => this.condition(code), target, this.#ipBits);
   }
 
@@ -217,7 +221,13 @@ export class UopWriter {
     this.#branch("jnz", condition, () => condition, ip, instructionPointerBits(bitness));
   }
 
-  #branch(row: string, a: number | undefined, condition: () => number, target: bigint, bits: number): void {
+  #branch(
+    row: "jnz" | `jcc${ConditionCode}_`,
+    a: number | undefined,
+    condition: () => number,
+    target: bigint,
+    bits: Bitness,
+  ): void {
     const sequential = instructionPointerBits(this.instruction.bitness);
     const taken = this.#distance(target);
     const next = this.#distance(this.fallThrough);

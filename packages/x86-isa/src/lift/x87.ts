@@ -1,9 +1,10 @@
 import { Code, Register } from "../decode/iced.js";
 import type { DecodedInstruction } from "../decode/instruction.js";
 import { slot } from "../state/layout.js";
+import type { UopName } from "../uops/names.js";
 import { X87_N } from "../uops/x87/rows.js";
 import { packOrigin } from "../x87/encoding.js";
-import type { Builder } from "./builder.js";
+import type { Builder, ConditionCode } from "./builder.js";
 import type { CodeFamily, Lifter } from "./family.js";
 
 const FCW = slot("fcw");
@@ -22,41 +23,41 @@ function stackRegister(b: Builder, n: number): number {
 
 /** A row on the memory operand. */
 const memory =
-  (row: string, { n = 0, write = false }: { n?: number; write?: boolean } = {}): Lifter =>
+  (row: UopName, { n = 0, write = false }: { n?: number; write?: boolean } = {}): Lifter =>
   (b, i) => {
     if (i.memory === undefined) throw new RangeError(`${row} needs memory`);
     const { a, imm } = b.access(b.address(i.memory, write));
     b.emit(row, { a, b: n, imm: imm | origin(b, i) });
   };
 
-const store = (row: string, n = 0): Lifter => memory(row, { n, write: true });
+const store = (row: UopName, n = 0): Lifter => memory(row, { n, write: true });
 
 /** A row without operands, or with a constant. */
 const plain =
-  (row: string, n = 0): Lifter =>
+  (row: UopName, n = 0): Lifter =>
   (b, i) =>
     b.emit(row, { b: n, imm: origin(b, i) });
 
 /** A row on the stack register that is operand `operand`. */
 const register =
-  (row: string, operand: number, n: (i: number) => number): Lifter =>
+  (row: UopName, operand: number, n: (i: number) => number): Lifter =>
   (b, i) =>
     b.emit(row, { b: n(stackRegister(b, operand)), imm: origin(b, i) });
 
 /** ST(d) = ST(d) op ST(s), as the operands say. */
 const arithmetic =
-  (row: string, pops = 0): Lifter =>
+  (row: UopName, pops = 0): Lifter =>
   (b, i) =>
     b.emit(row, { b: X87_N.arithmetic(stackRegister(b, 0), stackRegister(b, 1), pops), imm: origin(b, i) });
 
-const compare = (row: string, signalling: boolean, pops: number): Lifter =>
+const compare = (row: UopName, signalling: boolean, pops: number): Lifter =>
   register(row, 1, (i) => X87_N.compare(i, pops, signalling));
 
 /** The comparison with ST(1) that pops both. */
 const comparePair = (signalling: boolean): Lifter => plain("fcomst", X87_N.compare(1, 2, signalling));
 
 const environment =
-  (row: string, wide: boolean, write: boolean): Lifter =>
+  (row: UopName, wide: boolean, write: boolean): Lifter =>
   (b, i) => {
     const real = b.mode.virtual8086 || !b.mode.protectedMode;
     memory(row, { n: X87_N.environment({ wide, real }), write })(b, i);
@@ -64,7 +65,7 @@ const environment =
 
 /** FCMOVcc by its condition code. */
 const moveIf =
-  (condition: number): Lifter =>
+  (condition: ConditionCode): Lifter =>
   (b, i) =>
     b.emit("fcmovst", { a: b.condition(condition), b: stackRegister(b, 1), imm: origin(b, i) });
 

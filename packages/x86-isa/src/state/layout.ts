@@ -12,8 +12,12 @@ const KIND_BYTES: Record<FieldKind, number> = { u8: 1, u16: 2, u32: 4, u64: 8, f
 
 type FieldSpec = readonly [name: string, kind: FieldKind];
 
-const repeat = (count: number, name: (i: number) => string, kind: FieldKind): FieldSpec[] =>
-  Array.from({ length: count }, (_, i) => [name(i), kind] as const);
+/** Numbered fields: `t0`, `t1`, ... */
+const repeat = <const P extends string, K extends FieldKind>(
+  count: number,
+  prefix: P,
+  kind: K,
+): (readonly [`${P}${number}`, K])[] => Array.from({ length: count }, (_, i) => [`${prefix}${i}`, kind]);
 
 /** Names of the general registers in their encoding order. */
 export const GPR_NAMES = [
@@ -29,7 +33,7 @@ export type SegmentName = (typeof SEGMENT_NAMES)[number];
 export const TEMP_COUNT = 32;
 export const VECTOR_TEMP_COUNT = 8;
 
-const FIELDS: readonly FieldSpec[] = [
+const FIELDS = [
   ...GPR_NAMES.map((name) => [name, "u64"] as const),
   ["rip", "u64"],
   // Lazy arithmetic flags; see flags.ts for their meaning.
@@ -37,14 +41,14 @@ const FIELDS: readonly FieldSpec[] = [
   ["flagAux", "u64"],
   // RFLAGS without CF, PF, AF, ZF, SF, OF; bit 1 is always set.
   ["flagsRest", "u64"],
-  ...repeat(TEMP_COUNT, (i) => `t${i}`, "u64"),
-  ...SEGMENT_NAMES.flatMap((name): FieldSpec[] => [
-    [`${name}.base`, "u64"],
-    [`${name}.limit`, "u32"],
+  ...repeat(TEMP_COUNT, "t", "u64"),
+  ...SEGMENT_NAMES.flatMap((name) => [
+    [`${name}.base`, "u64"] as const,
+    [`${name}.limit`, "u32"] as const,
     // In the format of the VMCS access-rights fields (SDM vol. 3, "Guest Register State"): bit 16 is "unusable".
-    [`${name}.rights`, "u32"],
-    [`${name}.selector`, "u32"],
-    [`${name}.reserved`, "u32"],
+    [`${name}.rights`, "u32"] as const,
+    [`${name}.selector`, "u32"] as const,
+    [`${name}.reserved`, "u32"] as const,
   ]),
   ["gdtr.base", "u64"],
   ["idtr.base", "u64"],
@@ -63,7 +67,7 @@ const FIELDS: readonly FieldSpec[] = [
   ["dr3", "u64"],
   ["dr6", "u64"],
   ["dr7", "u64"],
-  ...repeat(4, (i) => `pdpte${i}`, "u64"),
+  ...repeat(4, "pdpte", "u64"),
   ["sysenter_cs", "u64"],
   ["sysenter_esp", "u64"],
   ["sysenter_eip", "u64"],
@@ -100,10 +104,13 @@ const FIELDS: readonly FieldSpec[] = [
   ["fop", "u16"],
   ["fip", "u64"],
   ["fdp", "u64"],
-  ...repeat(8, (i) => `st${i}`, "f80"),
-  ...repeat(16, (i) => `xmm${i}`, "v128"),
-  ...repeat(VECTOR_TEMP_COUNT, (i) => `v${i}`, "v128"),
-];
+  ...repeat(8, "st", "f80"),
+  ...repeat(16, "xmm", "v128"),
+  ...repeat(VECTOR_TEMP_COUNT, "v", "v128"),
+] as const satisfies readonly FieldSpec[];
+
+/** Name of a field of the state. */
+export type SlotName = (typeof FIELDS)[number][0];
 
 export interface StateField {
   readonly name: string;
@@ -128,8 +135,8 @@ export const STATE_LAYOUT: ReadonlyMap<string, StateField> = placed;
 /** Size of the architectural state in bytes. What an engine keeps for itself begins after it. */
 export const STATE_BYTES = Math.ceil(end / 64) * 64;
 
-/** Offset of a field by its name; a name that does not exist is an error when the module loads. */
-export function slot(name: string): number {
+/** Offset of a field by its name; a number behind a name that there is not is an error when the module loads. */
+export function slot(name: SlotName): number {
   const field = placed.get(name);
   if (field === undefined) throw new RangeError(`state field "${name}" does not exist`);
   return field.offset;

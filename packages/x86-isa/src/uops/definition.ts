@@ -1,3 +1,4 @@
+import type { SlotName } from "../state/layout.js";
 import type { ExecutionEnvironment } from "../environment.js";
 import type { WasmWriter } from "../wasm/writer.js";
 
@@ -25,6 +26,11 @@ export interface Uop {
 
 /** Bytes that a memory row moves. */
 export type MemorySize = 1 | 2 | 4 | 8 | 16;
+
+const BITS = { 1: 8, 2: 16, 4: 32, 8: 64, 16: 128 } as const;
+
+/** Bits of so many bytes, as names of rows say them. */
+export const bitsOf = <S extends MemorySize>(size: S): (typeof BITS)[S] => BITS[size];
 
 /**
  * What a row's WebAssembly meaning is written over. It is a typed writer of WebAssembly instructions plus the operands
@@ -59,11 +65,11 @@ export interface UopEmitter {
   vd(): void;
   setVD(value: () => void): void;
   /** Push / store a fixed state field of 8 bytes as i64. */
-  get(field: string): void;
-  set(field: string, value: () => void): void;
+  get(field: SlotName): void;
+  set(field: SlotName, value: () => void): void;
   /** The same for a field of 4 bytes, as i32. */
-  get32(field: string): void;
-  set32(field: string, value: () => void): void;
+  get32(field: SlotName): void;
+  set32(field: SlotName, value: () => void): void;
   /** A scratch local, the same one for the same index within a row. */
   i64(index: number): number;
   i32(index: number): number;
@@ -120,8 +126,8 @@ export interface UopValues {
   vb(): bigint;
   vd(): bigint;
   setVD(value: bigint): void;
-  get(field: string): bigint;
-  set(field: string, value: bigint): void;
+  get(field: SlotName): bigint;
+  set(field: SlotName, value: bigint): void;
   /** Skip the next `count` micro-operations. */
   skip(count: number): void;
   /** Run the system instruction that ends the block. */

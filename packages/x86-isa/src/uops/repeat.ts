@@ -1,3 +1,4 @@
+import type { SlotName } from "../state/layout.js";
 import { PAGE_OFFSET_MASK, PAGE_SIZE } from "../tables/paging.js";
 import { RFLAGS } from "../tables/registers.js";
 import type { UopDefinition, UopEmitter } from "./definition.js";
@@ -236,7 +237,7 @@ export function repeatRow(name: string, size: Size, pointers: Pointers, emit: (r
       const bytes = size / 8;
       e.imm();
       w.set(mask);
-      const pushRegister = (register: string): void => {
+      const pushRegister = (register: SlotName): void => {
         e.get(register);
         w.get(mask);
         w.op("i64.and");

@@ -7,6 +7,7 @@ import type { UopDefinition } from "./definition.js";
 import { INDEXED } from "./indexed.js";
 import { MEMORY } from "./memory.js";
 import { MOVES } from "./moves.js";
+import type { UopName } from "./names.js";
 import { MULTIPLY } from "./multiply.js";
 import { SHIFTS } from "./shifts.js";
 import { SSE_FLOAT } from "./sse/index.js";
@@ -39,11 +40,19 @@ for (const [number, { name }] of UOPS.entries()) {
 }
 
 /** Number of the micro-operation of that name. */
-export function uopNumber(name: string): number {
+export function uopNumber(name: UopName): number {
   const number = numbers.get(name);
   if (number === undefined) throw new RangeError(`micro-operation "${name}" does not exist`);
   return number;
 }
+
+/** A name that is put together while lifting; throws for one that is not there. */
+export function uopNamed(name: string): UopName {
+  if (!isUopName(name)) throw new RangeError(`micro-operation "${name}" does not exist`);
+  return name;
+}
+
+const isUopName = (name: string): name is UopName => numbers.has(name);
 
 /** The row with that number. */
 export function uopDefinition(number: number): UopDefinition {

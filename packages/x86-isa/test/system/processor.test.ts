@@ -402,7 +402,7 @@ describe("privileged and other instructions", () => {
     m.state.setGpr(0, 0xffff_ffff_0000_0007n);
     m.state.setGpr(1, 1n);
     m.run((a) => a.cpuid());
-    expect(["rax", "rbx", "rcx", "rdx"].map((name) => m.get(name))).toEqual([7n, 1n, 0xffffffffn, 7n]);
+    expect((["rax", "rbx", "rcx", "rdx"] as const).map((name) => m.get(name))).toEqual([7n, 1n, 0xffffffffn, 7n]);
   });
   it("need CR4.OSXSAVE for XGETBV and CR4.PKE for RDPKRU", () => {
     const m = longMachine();

@@ -132,7 +132,7 @@ function machine(random: () => number, make: () => TestEnvironment): TestEnviron
   if (random() % 4 === 0) m.state.rflags = (m.state.rflags & 0x20000n) | (BigInt(random()) & 0x1dffd5n & ~0x20000n);
   if (random() % 8 === 0) m.state.setSegment("tr", { ...m.state.segment("tr"), limit: random() % 0x90 });
   for (const page of [5n, STACK >> 12n, TSS >> 12n, 0x2fn]) if (random() % 16 === 0) m.missing.add(page);
-  for (const name of ["sysenter_cs", "star", "lstar", "sysenter_eip"]) m.set(name, BigInt(random()) << 16n);
+  for (const name of ["sysenter_cs", "star", "lstar", "sysenter_eip"] as const) m.set(name, BigInt(random()) << 16n);
   return m;
 }
 
@@ -144,7 +144,7 @@ function instruction(random: () => number): Uint8Array {
   return new Uint8Array(bytes);
 }
 
-const IGNORED = ["currentRip", "nextRip"].map(slot);
+const IGNORED = (["currentRip", "nextRip"] as const).map(slot);
 
 describe("random system instructions over random state", () => {
   it("end by completing or by a fault that changed nothing, and never otherwise", () => {

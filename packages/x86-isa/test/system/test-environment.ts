@@ -26,6 +26,7 @@ import {
   type ExecutionEnvironment,
   type MemoryAccess,
   type SegmentName,
+  type SlotName,
 } from "../../src/index.js";
 
 /** Addresses where the test machine keeps its tables. */
@@ -121,7 +122,7 @@ export class TestEnvironment implements ExecutionEnvironment {
   writeXcr(index: number, value: bigint): void {
     this.log.push(`xsetbv ${index} ${value.toString(16)}`);
   }
-  readControl(cr: number): bigint {
+  readControl(cr: 0 | 2 | 3 | 4 | 8): bigint {
     return this.state.get64(slot(`cr${cr}`));
   }
   writeControl(cr: number, value: bigint): void {
@@ -196,10 +197,10 @@ export class TestEnvironment implements ExecutionEnvironment {
     this.modeAtChange = cpl(this.state);
   }
 
-  get(name: string): bigint {
+  get(name: SlotName): bigint {
     return this.state.get64(slot(name));
   }
-  set(name: string, value: bigint): void {
+  set(name: SlotName, value: bigint): void {
     this.state.set64(slot(name), value);
   }
   gdt(index: number, ...descriptors: readonly bigint[]): void {
@@ -343,7 +344,7 @@ export function faultOf(m: TestEnvironment, act: () => unknown): [number, number
   } catch (error) {
     if (!(error instanceof GuestException)) throw error;
     const after = new Uint8Array(m.state.buffer.slice(0));
-    for (const name of ["currentRip", "nextRip"]) {
+    for (const name of ["currentRip", "nextRip"] as const) {
       before.fill(0, slot(name), slot(name) + 8);
       after.fill(0, slot(name), slot(name) + 8);
     }

@@ -5,6 +5,7 @@ import {
   encodeFlags,
   MXCSR_RESET,
   slot,
+  uopNamed,
   uopNumber,
   UOPS,
   type Uop,
@@ -69,7 +70,7 @@ describe("every micro-operation that touches no memory", () => {
         immediate(row),
         flags,
         ([d, a, b], values, imm, { flagResult, flagAux }) => {
-          const uop: Uop = { op: uopNumber(row.name), d, a, b, imm: BigInt.asIntN(64, imm) };
+          const uop: Uop = { op: uopNumber(uopNamed(row.name)), d, a, b, imm: BigInt.asIntN(64, imm) };
           const state = new CpuState();
           for (const [i, at] of SLOTS.entries()) {
             state.set64(at, values[i * 2] as bigint);

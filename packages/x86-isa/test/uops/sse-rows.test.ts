@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CpuState, MXCSR_RESET, slot, uopNumber, UOPS, type Uop } from "../../src/index.js";
+import { CpuState, MXCSR_RESET, slot, uopNamed, uopNumber, UOPS, type Uop } from "../../src/index.js";
 import { SSE_FLOAT } from "../../src/uops/sse/index.js";
 import { RowHarness } from "./harness.js";
 
@@ -66,7 +66,7 @@ describe("every floating-point row of SSE", () => {
             state.set64(at + 8, halves[i * 2 + 1] as bigint);
           }
           state.set32(slot("mxcsr"), control);
-          const uop: Uop = { op: uopNumber(row.name), d: D, a: same ? D : X, b: Y, imm };
+          const uop: Uop = { op: uopNumber(uopNamed(row.name)), d: D, a: same ? D : X, b: Y, imm };
           const bytes = new Uint8Array(state.buffer as ArrayBuffer);
           const expected = harness.bigint(uop, bytes);
           const actual = harness.wasm(uop, bytes);
@@ -90,7 +90,7 @@ describe("every floating-point row of SSE", () => {
         state.set64(X, x);
         state.set64(Y, y);
         state.set32(slot("mxcsr"), MXCSR_RESET);
-        const uop: Uop = { op: uopNumber(name), d: D, a: X, b: Y, imm: 0n };
+        const uop: Uop = { op: uopNumber(uopNamed(name)), d: D, a: X, b: Y, imm: 0n };
         const bytes = new Uint8Array(state.buffer as ArrayBuffer);
         if (harness.wasm(uop, bytes).state !== harness.bigint(uop, bytes).state) {
           different.push(`${x.toString(16)}, ${y.toString(16)}`);

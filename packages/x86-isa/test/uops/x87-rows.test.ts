@@ -12,6 +12,7 @@ import {
   slot,
   STATE_BYTES,
   StateValues,
+  uopNamed,
   uopNumber,
   type AccessSize,
   type ExecutionEnvironment,
@@ -214,7 +215,7 @@ function setUp(h: Harness, given: Start): Uop {
   state.set64(ADDRESS, row.memory === true ? address : given.condition);
   if (given.offset === 0x100n) h.view.setBigUint64(Number(address), given.data, true);
   const small = row.name === "fldk" ? given.n % 7 : row.name === "fdecstp" ? 0 : given.n;
-  return { op: uopNumber(row.name), d: 0, a: ADDRESS, b: limit(row.name, small), imm: 0x23n << 34n };
+  return { op: uopNumber(uopNamed(row.name)), d: 0, a: ADDRESS, b: limit(row.name, small), imm: 0x23n << 34n };
 }
 
 /** The small constant as the lifter makes it. */

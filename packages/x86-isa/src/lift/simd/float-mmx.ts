@@ -1,4 +1,5 @@
 import { Mnemonic } from "../../decode/iced.js";
+import type { UopName } from "../../uops/names.js";
 import type { Family, Lifter } from "../family.js";
 import { readScalar, readVector, xmmOperand } from "../vectors.js";
 import { endMmx, mmxDestination, mmxSource, setMmx } from "./mmx.js";
@@ -10,7 +11,7 @@ import { endMmx, mmxDestination, mmxSource, setMmx } from "./mmx.js";
  * processor that the vectors were recorded on treats both alike (SDM vol. 2, "CVTPI2PD").
  */
 const fromIntegers =
-  (row: string): Lifter =>
+  (row: UopName): Lifter =>
   (b) => {
     const fromMemory = b.operand(1).kind === "memory";
     if (!fromMemory) b.emit("mmxcheck");
@@ -20,7 +21,7 @@ const fromIntegers =
   };
 
 const fromSingles =
-  (row: string): Lifter =>
+  (row: UopName): Lifter =>
   (b) => {
     const d = mmxDestination(b);
     const source = readScalar(b, 1, 8);
@@ -31,7 +32,7 @@ const fromSingles =
   };
 
 const fromDoubles =
-  (row: string): Lifter =>
+  (row: UopName): Lifter =>
   (b) => {
     const d = mmxDestination(b);
     const source = readVector(b, 1);

@@ -1,7 +1,9 @@
 import { Code, Mnemonic } from "../../decode/iced.js";
+import type { UopName } from "../../uops/names.js";
 import { PREDICATE_NAMES } from "../../uops/sse/compare.js";
 import type { Shape } from "../../uops/sse/lanes.js";
 import { ROUNDING_NAMES } from "../../uops/sse/round.js";
+import { uopNamed } from "../../uops/table.js";
 import type { Builder } from "../builder.js";
 import type { CodeFamily, Family, Lifter } from "../family.js";
 import { readScalar, readVector, xmmOperand } from "../vectors.js";
@@ -16,24 +18,24 @@ function source(b: Builder, n: number, suffix: Suffix): number {
 
 /** Destination and first source in one register, the second source a register or memory: ADDPS and its kind. */
 const binary =
-  (row: string, suffix: Suffix): Lifter =>
+  (row: UopName, suffix: Suffix): Lifter =>
   (b) => {
     const d = xmmOperand(b, 0);
-    b.emit(`${row}${suffix}`, { d, a: d, b: source(b, 1, suffix) });
+    b.emit(row, { d, a: d, b: source(b, 1, suffix) });
   };
 
 /** SQRTPS and its kind. */
 const unary =
-  (row: string, suffix: Suffix): Lifter =>
+  (row: UopName, suffix: Suffix): Lifter =>
   (b) => {
-    b.emit(`${row}${suffix}`, { d: xmmOperand(b, 0), b: source(b, 1, suffix) });
+    b.emit(row, { d: xmmOperand(b, 0), b: source(b, 1, suffix) });
   };
 
 /** COMISS and its kind. */
 const flags =
-  (row: string, suffix: "ss" | "sd"): Lifter =>
+  (row: UopName, suffix: "ss" | "sd"): Lifter =>
   (b) => {
-    b.emit(`${row}${suffix}`, { a: xmmOperand(b, 0), b: source(b, 1, suffix) });
+    b.emit(row, { a: xmmOperand(b, 0), b: source(b, 1, suffix) });
   };
 
 /** CMPPS and its kind: the predicate is a constant, of which three bits count. */
@@ -43,7 +45,7 @@ const compare =
     const predicate = b.operand(2);
     const number = predicate.kind === "immediate" ? Number(predicate.value & 7n) : 0;
     const d = xmmOperand(b, 0);
-    b.emit(`cmp${PREDICATE_NAMES[number] ?? ""}${suffix}`, { d, a: d, b: source(b, 1, suffix) });
+    b.emit(uopNamed(`cmp${PREDICATE_NAMES[number] ?? ""}${suffix}`), { d, a: d, b: source(b, 1, suffix) });
   };
 
 /** CVTSI2SS, CVTSI2SD. */
@@ -52,7 +54,7 @@ const fromInteger =
   (b) => {
     const operand = b.operand(1);
     const value = b.slot(b.read(operand));
-    b.emit(`cvtsi${b.sizeOf(operand) * 8}${suffix}`, { d: xmmOperand(b, 0), a: value });
+    b.emit(uopNamed(`cvtsi${b.sizeOf(operand) * 8}${suffix}`), { d: xmmOperand(b, 0), a: value });
   };
 
 /** CVTSS2SI, CVTTSD2SI, ... */
@@ -60,13 +62,13 @@ const toInteger =
   (row: "cvt" | "cvtt", suffix: "ss" | "sd"): Lifter =>
   (b) => {
     const target = b.destination(b.operand(0));
-    b.emit(`${row}${suffix}si${b.sizeOf(b.operand(0)) * 8}`, { d: target.result, b: source(b, 1, suffix) });
+    b.emit(uopNamed(`${row}${suffix}si${b.sizeOf(b.operand(0)) * 8}`), { d: target.result, b: source(b, 1, suffix) });
     target.commit();
   };
 
 /** Conversions from `bytes` bytes of the second operand. */
 const conversion =
-  (row: string, bytes: 4 | 8 | 16): Lifter =>
+  (row: UopName, bytes: 4 | 8 | 16): Lifter =>
   (b) => {
     b.emit(row, { d: xmmOperand(b, 0), b: bytes === 16 ? readVector(b, 1) : readScalar(b, 1, bytes) });
   };
@@ -83,7 +85,7 @@ const roundToInteger =
   (b) => {
     const byte = control(b);
     const name = ROUNDING_NAMES[(byte & 4) !== 0 ? 4 : byte & 3] ?? "";
-    b.emit(`round${name}${suffix}`, { d: xmmOperand(b, 0), b: source(b, 1, suffix), imm: BigInt(byte) });
+    b.emit(uopNamed(`round${name}${suffix}`), { d: xmmOperand(b, 0), b: source(b, 1, suffix), imm: BigInt(byte) });
   };
 
 const dotProduct =
@@ -105,51 +107,51 @@ const storeControl: Lifter = (b) => {
 
 /** Floating point of SSE to SSE4.1. */
 export const SIMD_FLOAT: Family = {
-  [Mnemonic.Addss]: binary("add", "ss"),
-  [Mnemonic.Addsd]: binary("add", "sd"),
-  [Mnemonic.Addps]: binary("add", "ps"),
-  [Mnemonic.Addpd]: binary("add", "pd"),
-  [Mnemonic.Subss]: binary("sub", "ss"),
-  [Mnemonic.Subsd]: binary("sub", "sd"),
-  [Mnemonic.Subps]: binary("sub", "ps"),
-  [Mnemonic.Subpd]: binary("sub", "pd"),
-  [Mnemonic.Mulss]: binary("mul", "ss"),
-  [Mnemonic.Mulsd]: binary("mul", "sd"),
-  [Mnemonic.Mulps]: binary("mul", "ps"),
-  [Mnemonic.Mulpd]: binary("mul", "pd"),
-  [Mnemonic.Divss]: binary("div", "ss"),
-  [Mnemonic.Divsd]: binary("div", "sd"),
-  [Mnemonic.Divps]: binary("div", "ps"),
-  [Mnemonic.Divpd]: binary("div", "pd"),
-  [Mnemonic.Minss]: binary("min", "ss"),
-  [Mnemonic.Minsd]: binary("min", "sd"),
-  [Mnemonic.Minps]: binary("min", "ps"),
-  [Mnemonic.Minpd]: binary("min", "pd"),
-  [Mnemonic.Maxss]: binary("max", "ss"),
-  [Mnemonic.Maxsd]: binary("max", "sd"),
-  [Mnemonic.Maxps]: binary("max", "ps"),
-  [Mnemonic.Maxpd]: binary("max", "pd"),
-  [Mnemonic.Sqrtss]: unary("sqrt", "ss"),
-  [Mnemonic.Sqrtsd]: unary("sqrt", "sd"),
-  [Mnemonic.Sqrtps]: unary("sqrt", "ps"),
-  [Mnemonic.Sqrtpd]: unary("sqrt", "pd"),
-  [Mnemonic.Rcpss]: unary("rcp", "ss"),
-  [Mnemonic.Rcpps]: unary("rcp", "ps"),
-  [Mnemonic.Rsqrtss]: unary("rsqrt", "ss"),
-  [Mnemonic.Rsqrtps]: unary("rsqrt", "ps"),
-  [Mnemonic.Addsubps]: binary("addsub", "ps"),
-  [Mnemonic.Addsubpd]: binary("addsub", "pd"),
-  [Mnemonic.Haddps]: binary("hadd", "ps"),
-  [Mnemonic.Haddpd]: binary("hadd", "pd"),
-  [Mnemonic.Hsubps]: binary("hsub", "ps"),
-  [Mnemonic.Hsubpd]: binary("hsub", "pd"),
+  [Mnemonic.Addss]: binary("addss", "ss"),
+  [Mnemonic.Addsd]: binary("addsd", "sd"),
+  [Mnemonic.Addps]: binary("addps", "ps"),
+  [Mnemonic.Addpd]: binary("addpd", "pd"),
+  [Mnemonic.Subss]: binary("subss", "ss"),
+  [Mnemonic.Subsd]: binary("subsd", "sd"),
+  [Mnemonic.Subps]: binary("subps", "ps"),
+  [Mnemonic.Subpd]: binary("subpd", "pd"),
+  [Mnemonic.Mulss]: binary("mulss", "ss"),
+  [Mnemonic.Mulsd]: binary("mulsd", "sd"),
+  [Mnemonic.Mulps]: binary("mulps", "ps"),
+  [Mnemonic.Mulpd]: binary("mulpd", "pd"),
+  [Mnemonic.Divss]: binary("divss", "ss"),
+  [Mnemonic.Divsd]: binary("divsd", "sd"),
+  [Mnemonic.Divps]: binary("divps", "ps"),
+  [Mnemonic.Divpd]: binary("divpd", "pd"),
+  [Mnemonic.Minss]: binary("minss", "ss"),
+  [Mnemonic.Minsd]: binary("minsd", "sd"),
+  [Mnemonic.Minps]: binary("minps", "ps"),
+  [Mnemonic.Minpd]: binary("minpd", "pd"),
+  [Mnemonic.Maxss]: binary("maxss", "ss"),
+  [Mnemonic.Maxsd]: binary("maxsd", "sd"),
+  [Mnemonic.Maxps]: binary("maxps", "ps"),
+  [Mnemonic.Maxpd]: binary("maxpd", "pd"),
+  [Mnemonic.Sqrtss]: unary("sqrtss", "ss"),
+  [Mnemonic.Sqrtsd]: unary("sqrtsd", "sd"),
+  [Mnemonic.Sqrtps]: unary("sqrtps", "ps"),
+  [Mnemonic.Sqrtpd]: unary("sqrtpd", "pd"),
+  [Mnemonic.Rcpss]: unary("rcpss", "ss"),
+  [Mnemonic.Rcpps]: unary("rcpps", "ps"),
+  [Mnemonic.Rsqrtss]: unary("rsqrtss", "ss"),
+  [Mnemonic.Rsqrtps]: unary("rsqrtps", "ps"),
+  [Mnemonic.Addsubps]: binary("addsubps", "ps"),
+  [Mnemonic.Addsubpd]: binary("addsubpd", "pd"),
+  [Mnemonic.Haddps]: binary("haddps", "ps"),
+  [Mnemonic.Haddpd]: binary("haddpd", "pd"),
+  [Mnemonic.Hsubps]: binary("hsubps", "ps"),
+  [Mnemonic.Hsubpd]: binary("hsubpd", "pd"),
   [Mnemonic.Cmpss]: compare("ss"),
   [Mnemonic.Cmpps]: compare("ps"),
   [Mnemonic.Cmppd]: compare("pd"),
-  [Mnemonic.Comiss]: flags("comi", "ss"),
-  [Mnemonic.Comisd]: flags("comi", "sd"),
-  [Mnemonic.Ucomiss]: flags("ucomi", "ss"),
-  [Mnemonic.Ucomisd]: flags("ucomi", "sd"),
+  [Mnemonic.Comiss]: flags("comiss", "ss"),
+  [Mnemonic.Comisd]: flags("comisd", "sd"),
+  [Mnemonic.Ucomiss]: flags("ucomiss", "ss"),
+  [Mnemonic.Ucomisd]: flags("ucomisd", "sd"),
   [Mnemonic.Cvtsi2ss]: fromInteger("ss"),
   [Mnemonic.Cvtsi2sd]: fromInteger("sd"),
   [Mnemonic.Cvtss2si]: toInteger("cvt", "ss"),

@@ -1,21 +1,21 @@
 import { Mnemonic } from "../../decode/iced.js";
+import type { UopName } from "../../uops/names.js";
+import { uopNamed } from "../../uops/table.js";
 import type { Builder } from "../builder.js";
 import type { Family, Lifter } from "../family.js";
 import { HIGH, readVector, xmm, xmmOperand } from "../vectors.js";
 import { endMmx, mmxDestination, mmxOperand, mmxSource, setMmx } from "./mmx.js";
 
 /** The mnemonic that a row has its name from. */
-function mnemonicOf(row: string): Mnemonic {
+function mnemonicOf(row: UopName): Mnemonic {
   const name = row.charAt(0).toUpperCase() + row.slice(1);
   const mnemonic = Mnemonic[name as keyof typeof Mnemonic] as Mnemonic | undefined;
   if (mnemonic === undefined) throw new RangeError(`no instruction is called ${row}`);
   return mnemonic;
 }
 
-const words = (text: string): string[] => text.trim().split(/\s+/);
-
 /** How an operation on vectors becomes one on the 64 bits of an MMX register. */
-type Narrowing = (b: Builder, row: string, first: number, second: number) => number;
+type Narrowing = (b: Builder, row: UopName, first: number, second: number) => number;
 
 /** Elements of the result depend on those at the same place, or to the right of it. */
 const lowHalf: Narrowing = (b, row, first, second) => {
@@ -26,7 +26,7 @@ const lowHalf: Narrowing = (b, row, first, second) => {
 
 /** The low interleaving of vectors takes all of MMX operands, and has what comes from their high halves above. */
 const highHalf: Narrowing = (b, row, first, second) =>
-  lowHalf(b, row.replace("punpckh", "punpckl"), first, second) + HIGH;
+  lowHalf(b, uopNamed(row.replace("punpckh", "punpckl")), first, second) + HIGH;
 
 /** The operation goes over the first operand, then the second: both in one vector. */
 const sideBySide: Narrowing = (b, row, first, second) => {
@@ -45,7 +45,7 @@ const masked: Narrowing = (b, row, first, second) => {
 
 /** d = d OP source, on XMM registers or, if there is such a form, on MMX registers. */
 const binary =
-  (row: string, narrowing?: Narrowing): Lifter =>
+  (row: UopName, narrowing?: Narrowing): Lifter =>
   (b) => {
     const d = xmm(b.operand(0));
     if (d !== undefined) {
@@ -59,7 +59,7 @@ const binary =
 
 /** d = OP source. */
 const unary =
-  (row: string): Lifter =>
+  (row: UopName): Lifter =>
   (b) => {
     const d = xmm(b.operand(0));
     if (d !== undefined) {
@@ -74,14 +74,14 @@ const unary =
 
 /** The count is a constant, or the low 64 bits of an operand that is read as a whole. */
 const shift =
-  (row: string): Lifter =>
+  (row: UopName): Lifter =>
   (b) => {
     const vector = xmm(b.operand(0));
     const first = vector ?? mmxDestination(b);
     const d = vector ?? b.vectorTemp();
     const count = b.operand(1);
     if (count.kind === "immediate") {
-      b.emit(`${row.slice(0, -1)}i${row.slice(-1)}`, { d, a: first, imm: count.value });
+      b.emit(uopNamed(`${row.slice(0, -1)}i${row.slice(-1)}`), { d, a: first, imm: count.value });
     } else {
       b.emit(row, { d, a: first, b: vector === undefined ? mmxSource(b, 1) : readVector(b, 1) });
     }
@@ -96,7 +96,7 @@ function constant(b: Builder, n: number): number {
 
 /** PSLLDQ and PSRLDQ: everything goes out by 16 bytes. */
 const shiftBytes =
-  (row: string): Lifter =>
+  (row: UopName): Lifter =>
   (b) => {
     const d = xmmOperand(b, 0);
     b.emit(row, { d, a: d, imm: BigInt(Math.min(constant(b, 1), 16)) });
@@ -118,7 +118,7 @@ const palignr: Lifter = (b) => {
 
 /** d = the signs of the elements, zero-extended into a general register. */
 const signs =
-  (row: string): Lifter =>
+  (row: UopName): Lifter =>
   (b) => {
     const to = b.destination(b.operand(0));
     const from = xmm(b.operand(1));
@@ -165,21 +165,14 @@ const mpsadbw: Lifter = (b) => {
   b.emit("mpsadbw", { d, a: bytes, b: group });
 };
 
-const ELEMENTWISE = words(`
-  paddb paddw paddd paddq psubb psubw psubd psubq paddsb paddsw paddusb paddusw psubsb psubsw psubusb psubusw
-  pminub pminsw pmaxub pmaxsw pavgb pavgw pcmpeqb pcmpeqw pcmpeqd pcmpgtb pcmpgtw pcmpgtd
-  pand pandn por pxor psignb psignw psignd
-  pmullw pmulhw pmulhuw pmulhrsw pmaddwd pmaddubsw pmuludq psadbw punpcklbw punpcklwd punpckldq
-`);
-const INTERLEAVING_HIGH = words("punpckhbw punpckhwd punpckhdq");
-const OVER_BOTH = words("packsswb packssdw packuswb phaddw phaddd phaddsw phsubw phsubd phsubsw");
-const ON_XMM_ALONE = words(`
-  punpcklqdq punpckhqdq packusdw pminsb pminuw pminsd pminud pmaxsb pmaxuw pmaxsd pmaxud pcmpeqq pcmpgtq pmulld pmuldq
-`);
-const SHIFTS = words("psllw pslld psllq psrlw psrld psrlq psraw psrad");
+const ELEMENTWISE = ["paddb", "paddw", "paddd", "paddq", "psubb", "psubw", "psubd", "psubq", "paddsb", "paddsw", "paddusb", "paddusw", "psubsb", "psubsw", "psubusb", "psubusw", "pminub", "pminsw", "pmaxub", "pmaxsw", "pavgb", "pavgw", "pcmpeqb", "pcmpeqw", "pcmpeqd", "pcmpgtb", "pcmpgtw", "pcmpgtd", "pand", "pandn", "por", "pxor", "psignb", "psignw", "psignd", "pmullw", "pmulhw", "pmulhuw", "pmulhrsw", "pmaddwd", "pmaddubsw", "pmuludq", "psadbw", "punpcklbw", "punpcklwd", "punpckldq"] as const satisfies readonly UopName[]; // prettier-ignore
+const INTERLEAVING_HIGH = ["punpckhbw", "punpckhwd", "punpckhdq"] as const satisfies readonly UopName[]; // prettier-ignore
+const OVER_BOTH = ["packsswb", "packssdw", "packuswb", "phaddw", "phaddd", "phaddsw", "phsubw", "phsubd", "phsubsw"] as const satisfies readonly UopName[]; // prettier-ignore
+const ON_XMM_ALONE = ["punpcklqdq", "punpckhqdq", "packusdw", "pminsb", "pminuw", "pminsd", "pminud", "pmaxsb", "pmaxuw", "pmaxsd", "pmaxud", "pcmpeqq", "pcmpgtq", "pmulld", "pmuldq"] as const satisfies readonly UopName[]; // prettier-ignore
+const SHIFTS = ["psllw", "pslld", "psllq", "psrlw", "psrld", "psrlq", "psraw", "psrad"] as const satisfies readonly UopName[]; // prettier-ignore
 
 /** Instructions for floating point that do nothing to numbers, and so are the same as others. */
-const SYNONYMS: readonly (readonly [Mnemonic, string])[] = [
+const SYNONYMS: readonly (readonly [Mnemonic, UopName])[] = [
   [Mnemonic.Andps, "pand"],
   [Mnemonic.Andpd, "pand"],
   [Mnemonic.Andnps, "pandn"],
@@ -194,7 +187,7 @@ const SYNONYMS: readonly (readonly [Mnemonic, string])[] = [
   [Mnemonic.Unpckhpd, "punpckhqdq"],
 ];
 
-const byRow = (rows: readonly string[], lifter: (row: string) => Lifter): Family =>
+const byRow = (rows: readonly UopName[], lifter: (row: UopName) => Lifter): Family =>
   Object.fromEntries(rows.map((row) => [mnemonicOf(row), lifter(row)]));
 
 /** Operations on all elements of a register: sums, products, comparisons, logic, shifts, packing. */

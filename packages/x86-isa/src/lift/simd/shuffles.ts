@@ -1,5 +1,8 @@
+import { uopNamed } from "../../uops/table.js";
 import { Mnemonic } from "../../decode/iced.js";
 import { XMM_SLOTS } from "../../decode/registers.js";
+import { bitsOf } from "../../uops/definition.js";
+import type { UopName } from "../../uops/names.js";
 import type { Builder } from "../builder.js";
 import type { Family, Lifter } from "../family.js";
 import { readScalar, readVector, xmm, xmmOperand } from "../vectors.js";
@@ -72,7 +75,7 @@ const blend = (width: 1 | 2 | 4): Lifter =>
 
 /** PBLENDVB, BLENDVPS, BLENDVPD: where the sign in XMM0, an implied operand, is set. */
 const blendBySign =
-  (row: string): Lifter =>
+  (row: UopName): Lifter =>
   (b) => {
     const source = readVector(b, 1);
     b.emit(row, { d: xmmOperand(b, 0), a: source, b: XMM0 });
@@ -104,7 +107,7 @@ const extract =
     const from = vector ?? mmxOperand(b, 1);
     const { result, commit } = b.destination(b.operand(0));
     const a = from + elementOffset(b, 2, size, vector === undefined ? 8 : 16);
-    b.emit(size === 8 ? "mov" : `zx${size * 8}`, { d: result, a });
+    b.emit(size === 8 ? "mov" : `zx${bitsOf(size)}`, { d: result, a });
     commit();
     if (vector === undefined) endMmx(b);
   };
@@ -114,7 +117,7 @@ const insert =
   (size: ElementBytes): Lifter =>
   (b) => {
     const vector = xmm(b.operand(0));
-    const row = size === 8 ? "mov" : `ins${size * 8}`;
+    const row = size === 8 ? "mov" : uopNamed(`ins${bitsOf(size)}`);
     if (vector !== undefined) {
       const a = b.slot(b.read(b.operand(1)));
       b.emit(row, { d: vector + elementOffset(b, 2, size, 16), a });
@@ -129,7 +132,7 @@ const insert =
 
 /** PMOVSX and PMOVZX: the source is as much of the operand as fills the destination. */
 const widen =
-  (row: string): Lifter =>
+  (row: UopName): Lifter =>
   (b) => {
     const from = b.operand(1);
     const size = from.kind === "memory" ? from.size : 8;

@@ -1,3 +1,4 @@
+import type { SlotName } from "../../state/layout.js";
 import type { UopDefinition, UopValues } from "../definition.js";
 import { join, lanes, SHAPES, signed, SUFFIXES } from "./lanes.js";
 import { Comparison, STRING_CONTROL, STRING_LENGTHS } from "./string-comparison.js";
@@ -60,7 +61,7 @@ function matches(how: number, first: Text, second: Text, n: number): boolean {
 function compare(v: UopValues, bits: 8 | 16): bigint {
   const control = Number(v.imm() & 0xffffn);
   const count = 128 / bits;
-  const length = (register: string) => (elements: readonly bigint[]) => {
+  const length = (register: SlotName) => (elements: readonly bigint[]) => {
     if ((control & STRING_LENGTHS.EXPLICIT_64) !== 0) return explicitLength(v.get(register), 64, count);
     if ((control & STRING_LENGTHS.EXPLICIT_32) !== 0) return explicitLength(v.get(register), 32, count);
     return implicitLength(elements);
