@@ -151,14 +151,14 @@ describe("ports and memory", () => {
     ]);
   });
 
-  it("that are MMIO are emulated at their guest physical address", () => {
+  it("that are MMIO are emulated", () => {
     const machine = new TestMachine();
     const vcpu = machine.vcpu();
     machine.kvm.emulation = ["done", "user_exit"];
     const misconfig = () => machine.exit(vcpu, "EPT_MISCONFIG", { [VMCS.GUEST_PHYSICAL_ADDRESS]: 0xfee00020n });
     expect(misconfig()).toBe(true);
     expect(misconfig()).toBe(false);
-    expect(machine.kvm.calls).toContain('emulateInstruction {"guestPhysical":4276092960}');
+    expect(machine.kvm.calls).toContain("emulateInstruction {}");
   });
 });
 

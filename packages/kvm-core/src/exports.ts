@@ -6,7 +6,7 @@ import { emulateInstruction, injectRealmodeInterrupt } from "./emulate/instructi
 import { fastPio } from "./emulate/pio.js";
 import { taskSwitch } from "./emulate/task-switch.js";
 import {
-  clearExceptionQueue, clearInterruptQueue, completeInsnGp, eventNeedsReinjection, injectGp, injectNmi, injectPageFault,
+  clearExceptionQueue, clearInterruptQueue, completeInsnGp, eventNeedsReinjection, injectGp, injectPageFault,
   queueException, queueExceptionE, queueInterrupt, requeueException, requeueExceptionE, requireCpl,
 } from "./events/exceptions.js"; // prettier-ignore
 import { cpuGetInterrupt, cpuHasInterrupt } from "./irqchip/interrupts.js";
@@ -20,16 +20,14 @@ import { loadPdptrs } from "./mmu/pdptrs.js";
 import { readGuestVirt } from "./mmu/virtual.js";
 import { getMsr, getMsrCommon, setMsr, setMsrCommon } from "./msr/access.js";
 import { setApicBase } from "./msr/apic-base.js";
-import { validEfer } from "./msr/efer.js";
 import { guestMemoryType } from "./msr/mtrr.js";
-import { pmuRefresh, rdpmc } from "./pmu/pmu.js";
+import { rdpmc } from "./pmu/pmu.js";
 import { registerRead, registerWrite, ripRead, ripWrite } from "./registers/cache.js";
 import {
   getCr8, is64BitMode, isLongMode, isPae, isPaging, isProtectedMode, readCr0, readCr3, readCr4,
 } from "./registers/control.js"; // prettier-ignore
 import { getDr, requireDr, setDr } from "./registers/debug.js";
-import { getRflags, linearRip, setRflags } from "./registers/flags.js";
-import { getSegment, setSegment } from "./registers/segments.js";
+import { linearRip } from "./registers/flags.js";
 import { lmsw, setCr0, setCr3, setCr4, setCr8 } from "./registers/set-control.js";
 import { setXcr } from "./registers/xcr.js";
 import { kick, makeRequest } from "./requests.js";
@@ -62,8 +60,6 @@ export function createExports(kvm: KvmState): KvmExports {
     ripRead,
     ripWrite,
     linearRip,
-    getRflags,
-    setRflags,
     readCr0,
     readCr3,
     readCr4,
@@ -78,8 +74,6 @@ export function createExports(kvm: KvmState): KvmExports {
     setDr,
     requireDr,
     requireCpl,
-    getSegment,
-    setSegment,
     isLongMode,
     is64BitMode,
     isPaging,
@@ -94,7 +88,6 @@ export function createExports(kvm: KvmState): KvmExports {
     enableEferBits: (mask: bigint) => {
       kvm.eferReservedBits &= ~mask;
     },
-    validEfer,
     defineSharedMsr: (slot: number, msr: number) => kvm.sharedMsrs.define(slot, msr),
     setSharedMsr: (slot: number, value: bigint, mask: bigint) => kvm.sharedMsrs.set(slot, value, mask),
     findCpuidEntry,
@@ -103,7 +96,6 @@ export function createExports(kvm: KvmState): KvmExports {
     mtrrGuestMemoryType: guestMemoryType,
     hasNoncoherentDma: (vm: VmState) => vm.noncoherentDma,
     rdpmc,
-    pmuRefresh,
 
     queueException,
     queueExceptionE,
@@ -111,7 +103,6 @@ export function createExports(kvm: KvmState): KvmExports {
     requeueExceptionE,
     injectPageFault,
     injectGp,
-    injectNmi,
     queueInterrupt,
     clearExceptionQueue,
     clearInterruptQueue,
@@ -152,7 +143,6 @@ export function createExports(kvm: KvmState): KvmExports {
     clearGuestPage,
     readGuestVirt,
     passThroughPort: (vm: VmState, port: number) => vm.buses.port.passThrough(port),
-    slotOf: (vm: VmState, gfn: number) => vm.slots.find(gfn),
     setPrivateSlot,
 
     lapicInKernel: (vcpu: VcpuState) => vcpu.lapic !== undefined,

@@ -35,7 +35,7 @@ export function handleEptMisconfig(vcpu: Vcpu): boolean {
   const guestPhysical = vmcs.readNumber(VMCS.GUEST_PHYSICAL_ADDRESS);
   switch (kvm.handleMmioPageFault(vcpu, guestPhysical)) {
     case "emulate":
-      return kvm.emulateInstruction(vcpu, { guestPhysical }) === "done";
+      return kvm.emulateInstruction(vcpu) === "done";
     case "invalid":
       return kvm.mmuPageFault(vcpu, guestPhysical, 0);
     case "retry":

@@ -1,5 +1,5 @@
-import type { MsrAccess, Segment, Sreg, Request, CpuidEntry } from "./state.js";
-import type { MemorySlot, Vcpu, Vm } from "./vm.js";
+import type { MsrAccess, Request, CpuidEntry } from "./state.js";
+import type { Vcpu, Vm } from "./vm.js";
 
 /** How emulation of one instruction ended: EMULATE_*. */
 export type EmulationResult = "done" | "user_exit" | "fail";
@@ -28,8 +28,9 @@ export interface KvmExports {
   vcpuUninit(vcpu: Vcpu): void;
   /** kvm_vcpu_is_reset_bsp / kvm_vcpu_is_bsp: does it boot, or wait for SIPI? */
   isBootProcessor(vcpu: Vcpu): boolean;
-  /** kvm_make_request and kvm_vcpu_kick. */
+  /** kvm_make_request. */
   makeRequest(vcpu: Vcpu, request: Request): void;
+  /** kvm_vcpu_kick: for posted interrupts of APIC virtualization. */
   kick(vcpu: Vcpu): void;
 
   /**
@@ -39,7 +40,10 @@ export interface KvmExports {
   hostInterrupt(vector: number): void;
 
   // --- registers
-  /** kvm_register_read / _write: through the cache, filling it by the op `cache_reg`. Truncated outside 64-bit mode by the `l` forms. */
+  /**
+   * kvm_register_read / _write: through the cache, filling it by the op `cache_reg`. Truncated outside 64-bit mode by the
+   * `l` forms. Nested virtualization uses those that no backend does yet.
+   */
   registerRead(vcpu: Vcpu, reg: number): bigint;
   registerWrite(vcpu: Vcpu, reg: number, value: bigint): void;
   registerReadL(vcpu: Vcpu, reg: number): bigint;
@@ -48,8 +52,6 @@ export interface KvmExports {
   ripWrite(vcpu: Vcpu, value: bigint): void;
   /** kvm_get_linear_rip. */
   linearRip(vcpu: Vcpu): bigint;
-  getRflags(vcpu: Vcpu): bigint;
-  setRflags(vcpu: Vcpu, value: bigint): void;
   /** kvm_read_cr0_bits, kvm_read_cr3, kvm_read_cr4_bits: through the decache ops. */
   readCr0(vcpu: Vcpu, mask?: bigint): bigint;
   readCr3(vcpu: Vcpu): bigint;
@@ -68,61 +70,60 @@ export interface KvmExports {
   /** kvm_require_dr, kvm_require_cpl: false, with the exception queued, when the guest may not. */
   requireDr(vcpu: Vcpu, dr: number): boolean;
   requireCpl(vcpu: Vcpu, requiredCpl: number): boolean;
-  getSegment(vcpu: Vcpu, seg: Sreg): Segment;
-  setSegment(vcpu: Vcpu, segment: Segment, seg: Sreg): void;
   isLongMode(vcpu: Vcpu): boolean;
+  /** is_64_bit_mode: for nested virtualization. */
   is64BitMode(vcpu: Vcpu): boolean;
   isPaging(vcpu: Vcpu): boolean;
   isPae(vcpu: Vcpu): boolean;
   isProtectedMode(vcpu: Vcpu): boolean;
-  /** load_pdptrs: false when a reserved bit is set. */
+  /** load_pdptrs: false when a reserved bit is set. For nested virtualization. */
   loadPdptrs(vcpu: Vcpu, cr3: bigint): boolean;
 
   // --- MSRs, CPUID
   /** kvm_get_msr_common / kvm_set_msr_common: what no backend owns. True = refused. */
   getMsrCommon(vcpu: Vcpu, msr: MsrAccess): boolean;
   setMsrCommon(vcpu: Vcpu, msr: MsrAccess): boolean;
-  /** kvm_get_msr / kvm_set_msr: the generic checks, then the op. True = refused. */
+  /** kvm_get_msr (for nested virtualization) / kvm_set_msr: the generic checks, then the op. True = refused. */
   getMsr(vcpu: Vcpu, msr: MsrAccess): boolean;
   setMsr(vcpu: Vcpu, msr: MsrAccess): boolean;
-  /** kvm_enable_efer_bits, kvm_valid_efer. */
+  /** kvm_enable_efer_bits. */
   enableEferBits(mask: bigint): void;
-  validEfer(vcpu: Vcpu, efer: bigint): boolean;
   /** kvm_define_shared_msr / kvm_set_shared_msr: MSRs that are switched late, on return to user space. */
   defineSharedMsr(slot: number, msr: number): void;
   setSharedMsr(slot: number, value: bigint, mask: bigint): boolean;
   findCpuidEntry(vcpu: Vcpu, leaf: number, subleaf: number): CpuidEntry | undefined;
   /** guest_cpuid_has_*: by the CPUID feature's name in x86-isa's table. */
   guestCpuidHas(vcpu: Vcpu, feature: string): boolean;
+  /** cpuid_maxphyaddr: for nested virtualization. */
   cpuidMaxPhysAddr(vcpu: Vcpu): number;
   mtrrGuestMemoryType(vcpu: Vcpu, gfn: number): number;
   hasNoncoherentDma(vm: Vm): boolean;
   /** kvm_rdpmc: true = refused. Fills RAX and RDX otherwise. */
   rdpmc(vcpu: Vcpu): boolean;
-  /** kvm_pmu_refresh: the guest's CPUID has changed. */
-  pmuRefresh(vcpu: Vcpu): void;
 
   // --- events
   queueException(vcpu: Vcpu, nr: number): void;
   queueExceptionE(vcpu: Vcpu, nr: number, errorCode: number): void;
   requeueException(vcpu: Vcpu, nr: number): void;
   requeueExceptionE(vcpu: Vcpu, nr: number, errorCode: number): void;
+  /** kvm_inject_page_fault: for nested virtualization and shadow paging. */
   injectPageFault(vcpu: Vcpu, errorCode: number, address: bigint): void;
   injectGp(vcpu: Vcpu, errorCode: number): void;
-  injectNmi(vcpu: Vcpu): void;
   queueInterrupt(vcpu: Vcpu, vector: number, soft: boolean): void;
   clearExceptionQueue(vcpu: Vcpu): void;
   clearInterruptQueue(vcpu: Vcpu): void;
+  /** kvm_event_needs_reinjection: for shadow paging. */
   eventNeedsReinjection(vcpu: Vcpu): boolean;
   /** kvm_complete_insn_gp: #GP(0) when refused, else skip the instruction. */
   completeInsnGp(vcpu: Vcpu, refused: boolean): void;
-  /** kvm_cpu_has_interrupt / kvm_cpu_get_interrupt. */
+  /** kvm_cpu_has_interrupt / kvm_cpu_get_interrupt: for nested virtualization. */
   cpuHasInterrupt(vcpu: Vcpu): boolean;
   cpuGetInterrupt(vcpu: Vcpu): number;
 
   // --- emulation of intercepted instructions. `boolean`: true = stay in the run loop, false = return to user space.
   emulateCpuid(vcpu: Vcpu): void;
   emulateHalt(vcpu: Vcpu): boolean;
+  /** kvm_vcpu_halt: for nested virtualization. */
   vcpuHalt(vcpu: Vcpu): boolean;
   emulateHypercall(vcpu: Vcpu): boolean;
   emulateWbinvd(vcpu: Vcpu): void;
@@ -155,24 +156,26 @@ export interface KvmExports {
   /** handle_mmio_page_fault on an EPT misconfiguration: emulate, retry or invalid. */
   handleMmioPageFault(vcpu: Vcpu, guestPhysical: number): "emulate" | "retry" | "invalid";
   mmuResetContext(vcpu: Vcpu): void;
+  /** kvm_mmu_unload: for nested virtualization. */
   mmuUnload(vcpu: Vcpu): void;
   mmuInvlpg(vcpu: Vcpu, linear: bigint): void;
-  /** Guest physical memory of a VM; false when no slot is there. */
+  /** Guest physical memory of a VM; false when no slot is there. Nested virtualization reads. */
   readGuest(vm: Vm, address: number, into: Uint8Array): boolean;
   writeGuest(vm: Vm, address: number, data: Uint8Array): boolean;
   clearGuestPage(vm: Vm, gfn: number): boolean;
+  /** kvm_read_guest_virt: for nested virtualization. */
   readGuestVirt(vcpu: Vcpu, linear: bigint, into: Uint8Array): boolean;
   /**
    * May guests of the VM access a port without an exit? Asked as a vCPU is made: false where a device is there, and from
    * the first true on none can be put there.
    */
   passThroughPort(vm: Vm, port: number): boolean;
-  slotOf(vm: Vm, gfn: number): MemorySlot | undefined;
   /** x86_set_memory_region: a private slot with pages of the host's. Returns its first page, or throws. */
   setPrivateSlot(vm: Vm, id: number, guestPhysAddr: number, bytes: number): number;
 
   // --- local APIC, time
   lapicInKernel(vcpu: Vcpu): boolean;
+  /** kvm_get_apic_base: for APIC virtualization. */
   getApicBase(vcpu: Vcpu): bigint;
   setApicBase(vcpu: Vcpu, msr: MsrAccess): boolean;
   lapicSetEoi(vcpu: Vcpu): void;
@@ -190,6 +193,4 @@ export interface EmulateOptions {
   /** EMULTYPE_SKIP: only advance RIP. EMULTYPE_TRAP_UD: a #UD intercept; emulate only what KVM emulates there. */
   readonly skip?: boolean;
   readonly trapUd?: boolean;
-  /** Guest physical address of the access that exited (an EPT misconfiguration or violation). */
-  readonly guestPhysical?: number;
 }

@@ -8,7 +8,7 @@ import { tdpFault, tdpKindOf } from "./tdp.js";
 export function mmuPageFault(vcpu: VcpuState, guestPhysical: number, errorCode: number): boolean {
   const outcome = tdpFault(vcpu, gfnOf(guestPhysical), (errorCode & PAGE_FAULT.W) !== 0);
   if (outcome === "retry") return true;
-  return emulateInstruction(vcpu, { guestPhysical }) === "done";
+  return emulateInstruction(vcpu) === "done";
 }
 
 /** handle_mmio_page_fault on a misconfigured entry. */
