@@ -147,7 +147,7 @@ function writeSystem(rng: Rng, state: CpuState, setting: Setting, cr3: number): 
   set(state, "cr3", cr3);
   set(state, "efer", efer);
   set(state, "xcr0", 3);
-  if (paging === "pae") for (let n = 0; n < 4; n++) set(state, `pdpte${n}`, BigInt(AT.TABLES + 0x1000) | 1n);
+  if (paging === "pae") for (const n of [0, 1, 2, 3] as const) set(state, `pdpte${n}`, BigInt(AT.TABLES + 0x1000) | 1n);
   set(state, "gdtr.base", AT.GDT);
   state.set32(slot("gdtr.limit"), GDT_LIMIT);
   set(state, "idtr.base", mode === "real" ? AT.IVT : AT.IDT);

@@ -1,4 +1,4 @@
-import { SEGMENT_NAMES, slot, GPR_NAMES } from "../state/layout.js";
+import { SEGMENT_NAMES, slot, GPR_NAMES, X87_NUMBERS, XMM_NUMBERS } from "../state/layout.js";
 
 /**
  * What an iced-x86 `Register` number names. Its general registers are four runs in encoding order: 8-bit (with the
@@ -70,10 +70,10 @@ export const GPR_SLOTS: readonly number[] = GPR_NAMES.map((name) => slot(name));
 export const SEGMENT_BASE_SLOTS: readonly number[] = SEGMENT_NAMES.map((name) => slot(`${name}.base`));
 
 /** State offsets of the XMM registers by number. */
-export const XMM_SLOTS: readonly number[] = Array.from({ length: 16 }, (_, n) => slot(`xmm${n}`));
+export const XMM_SLOTS: readonly number[] = XMM_NUMBERS.map((n) => slot(`xmm${n}`));
 
 /**
  * State offsets of the MMX registers by number: each is the significand of the x87 register with the same physical
  * number (SDM vol. 1, "MMX State").
  */
-export const MMX_SLOTS: readonly number[] = Array.from({ length: 8 }, (_, n) => slot(`st${n}`));
+export const MMX_SLOTS: readonly number[] = X87_NUMBERS.map((n) => slot(`st${n}`));

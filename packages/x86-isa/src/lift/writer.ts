@@ -1,5 +1,5 @@
 import { instructionPointerBits, type Bitness, type DecodedInstruction } from "../decode/instruction.js";
-import { slot, TEMP_COUNT, VECTOR_TEMP_COUNT } from "../state/layout.js";
+import { slot, TEMP_NUMBERS, VECTOR_TEMP_NUMBERS } from "../state/layout.js";
 import { bitsOf, type Uop } from "../uops/definition.js";
 import type { BinaryName, ComputeName, UopName } from "../uops/names.js";
 import { uopNumber } from "../uops/table.js";
@@ -12,8 +12,8 @@ export type Size = 1 | 2 | 4 | 8;
 export const CONDITION_CODES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15] as const;
 export type ConditionCode = (typeof CONDITION_CODES)[number];
 
-const TEMPS = Array.from({ length: TEMP_COUNT }, (_, i) => slot(`t${i}`));
-const VECTOR_TEMPS = Array.from({ length: VECTOR_TEMP_COUNT }, (_, i) => slot(`v${i}`));
+const TEMPS = TEMP_NUMBERS.map((n) => slot(`t${n}`));
+const VECTOR_TEMPS = VECTOR_TEMP_NUMBERS.map((n) => slot(`v${n}`));
 const FLAGS_REST = slot("flagsRest");
 
 /** Whether a constant fits 32 bits, signed. */

@@ -12,12 +12,17 @@ const KIND_BYTES: Record<FieldKind, number> = { u8: 1, u16: 2, u32: 4, u64: 8, f
 
 type FieldSpec = readonly [name: string, kind: FieldKind];
 
+const TO_3 = [0, 1, 2, 3] as const;
+const TO_7 = [...TO_3, 4, 5, 6, 7] as const;
+const TO_15 = [...TO_7, 8, 9, 10, 11, 12, 13, 14, 15] as const;
+const TO_31 = [...TO_15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31] as const;
+
 /** Numbered fields: `t0`, `t1`, ... */
-const repeat = <const P extends string, K extends FieldKind>(
-  count: number,
+const numbered = <const P extends string, N extends number, K extends FieldKind>(
   prefix: P,
+  numbers: readonly N[],
   kind: K,
-): (readonly [`${P}${number}`, K])[] => Array.from({ length: count }, (_, i) => [`${prefix}${i}`, kind]);
+): (readonly [`${P}${N}`, K])[] => numbers.map((n) => [`${prefix}${n}`, kind]);
 
 /** Names of the general registers in their encoding order. */
 export const GPR_NAMES = [
@@ -29,9 +34,12 @@ export const GPR_NAMES = [
 export const SEGMENT_NAMES = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"] as const;
 export type SegmentName = (typeof SEGMENT_NAMES)[number];
 
-/** Counts of scratch slots that live no longer than one instruction: of 64 bits, and of 128. */
-export const TEMP_COUNT = 32;
-export const VECTOR_TEMP_COUNT = 8;
+/** Numbers of the scratch slots, which live no longer than one instruction: of 64 bits, and of 128. */
+export const TEMP_NUMBERS = TO_31;
+export const VECTOR_TEMP_NUMBERS = TO_7;
+/** Numbers of the x87's registers R0 to R7, and of the XMM registers. */
+export const X87_NUMBERS = TO_7;
+export const XMM_NUMBERS = TO_15;
 
 const FIELDS = [
   ...GPR_NAMES.map((name) => [name, "u64"] as const),
@@ -41,7 +49,7 @@ const FIELDS = [
   ["flagAux", "u64"],
   // RFLAGS without CF, PF, AF, ZF, SF, OF; bit 1 is always set.
   ["flagsRest", "u64"],
-  ...repeat(TEMP_COUNT, "t", "u64"),
+  ...numbered("t", TEMP_NUMBERS, "u64"),
   ...SEGMENT_NAMES.flatMap((name) => [
     [`${name}.base`, "u64"] as const,
     [`${name}.limit`, "u32"] as const,
@@ -67,7 +75,7 @@ const FIELDS = [
   ["dr3", "u64"],
   ["dr6", "u64"],
   ["dr7", "u64"],
-  ...repeat(4, "pdpte", "u64"),
+  ...numbered("pdpte", TO_3, "u64"),
   ["sysenter_cs", "u64"],
   ["sysenter_esp", "u64"],
   ["sysenter_eip", "u64"],
@@ -104,9 +112,9 @@ const FIELDS = [
   ["fop", "u16"],
   ["fip", "u64"],
   ["fdp", "u64"],
-  ...repeat(8, "st", "f80"),
-  ...repeat(16, "xmm", "v128"),
-  ...repeat(VECTOR_TEMP_COUNT, "v", "v128"),
+  ...numbered("st", X87_NUMBERS, "f80"),
+  ...numbered("xmm", XMM_NUMBERS, "v128"),
+  ...numbered("v", VECTOR_TEMP_NUMBERS, "v128"),
 ] as const satisfies readonly FieldSpec[];
 
 /** Name of a field of the state. */
@@ -135,7 +143,7 @@ export const STATE_LAYOUT: ReadonlyMap<string, StateField> = placed;
 /** Size of the architectural state in bytes. What an engine keeps for itself begins after it. */
 export const STATE_BYTES = Math.ceil(end / 64) * 64;
 
-/** Offset of a field by its name; a number behind a name that there is not is an error when the module loads. */
+/** Offset of a field by its name. */
 export function slot(name: SlotName): number {
   const field = placed.get(name);
   if (field === undefined) throw new RangeError(`state field "${name}" does not exist`);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { CR0, CR4, FSW, mem, reg, slot } from "../../src/index.js";
+import { CR0, CR4, FSW, mem, reg, slot, X87_NUMBERS, XMM_NUMBERS } from "../../src/index.js";
 import { faultOf, longMachine, protectedMachine, type TestEnvironment } from "./test-environment.js";
 
 const { rbx, ebx } = reg;
@@ -17,11 +17,11 @@ function fill(m: TestEnvironment): void {
   m.set("fip", 0x1111_2222_3333_4444n);
   m.set("fdp", 0x5555_6666_7777_8888n);
   m.state.set32(slot("mxcsr"), 0x9fc0);
-  for (let n = 0; n < 8; n++) {
+  for (const n of X87_NUMBERS) {
     m.set(`st${n}`, 0x8000_0000_0000_0000n | BigInt(n));
     view.setBigUint64(slot(`st${n}`) + 8, 0x4000n + BigInt(n), true);
   }
-  for (let n = 0; n < 16; n++) {
+  for (const n of XMM_NUMBERS) {
     m.set(`xmm${n}`, 0xa000n + BigInt(n));
     view.setBigUint64(slot(`xmm${n}`) + 8, 0xb000n + BigInt(n), true);
   }
@@ -177,7 +177,7 @@ describe("XSAVE and XRSTOR", () => {
 
   it("leave a component in its initial configuration out with XSAVEOPT, and clear its bit", () => {
     const m = long();
-    for (let n = 0; n < 16; n++) for (const half of [0, 8]) m.state.set64(slot(`xmm${n}`) + half, 0n);
+    for (const n of XMM_NUMBERS) for (const half of [0, 8]) m.state.set64(slot(`xmm${n}`) + half, 0n);
     setQuad(m, 160, 0x1234n);
     setQuad(m, 512, 2n);
     m.run((a) => a.xsaveopt(area));
@@ -193,7 +193,7 @@ describe("XSAVE and XRSTOR", () => {
 
   it("count MXCSR as SSE state with XSAVEC, which writes XCOMP_BV", () => {
     const m = long();
-    for (let n = 0; n < 16; n++) for (const half of [0, 8]) m.state.set64(slot(`xmm${n}`) + half, 0n);
+    for (const n of XMM_NUMBERS) for (const half of [0, 8]) m.state.set64(slot(`xmm${n}`) + half, 0n);
     m.run((a) => a.xsavec(area));
     expect([quad(m, 512), quad(m, 520)]).toEqual([3n, (1n << 63n) | 3n]);
     m.state.set32(slot("mxcsr"), 0x1f80);

@@ -14,6 +14,7 @@ import {
   StateValues,
   uopNamed,
   uopNumber,
+  X87_NUMBERS,
   type AccessSize,
   type ExecutionEnvironment,
   type Uop,
@@ -203,9 +204,10 @@ function setUp(h: Harness, given: Start): Uop {
   const pending = (given.status & ~fcw & 0x3f) !== 0;
   state.view.setUint16(slot("fsw"), (given.status & ~0x80) | (pending ? 0x8080 : 0), true);
   state.view.setUint16(slot("ftw"), given.tags, true);
-  for (const [i, value] of given.registers.entries()) {
-    state.set64(slot(`st${i}`), BigInt.asUintN(64, value));
-    state.set64(slot(`st${i}`) + 8, value >> 64n);
+  for (const n of X87_NUMBERS) {
+    const value = given.registers[n] ?? 0n;
+    state.set64(slot(`st${n}`), BigInt.asUintN(64, value));
+    state.set64(slot(`st${n}`) + 8, value >> 64n);
   }
   state.set64(slot("rip"), 0x40_0000n);
   const { flagResult, flagAux } = encodeFlags(0x8d5n);
