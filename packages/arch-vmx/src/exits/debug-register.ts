@@ -1,13 +1,11 @@
 import { DEBUGREG, GUESTDBG, type Vcpu } from "@tapvisor/kvm-core/contract";
-import { CPU_BASED, DR6, DR7, VECTOR, VMCS } from "@tapvisor/x86-isa";
+import { CPU_BASED, DR6, DR6_BREAKPOINTS, DR7, VECTOR, VMCS } from "@tapvisor/x86-isa";
 import { toVmx } from "../vcpu-vmx.js";
 
 /** Fields of the exit qualification (SDM vol. 3, "Exit Qualification for MOV DR"). */
 const DR = 7;
 const FROM_DR = 1 << 4;
 const REGISTER_SHIFT = 8;
-/** B0 to B3. */
-export const DR6_BREAKPOINTS = DR6.B0 | DR6.B1 | DR6.B2 | DR6.B3;
 
 export function handleDr(vcpu: Vcpu): boolean {
   const { kvm, ops, vmcs } = toVmx(vcpu);

@@ -1,9 +1,8 @@
 import { GUESTDBG, type Vcpu } from "@tapvisor/kvm-core/contract";
 import {
-  DR6, DR6_FIXED_1, INTERRUPTIBILITY, INTR_INFO, INTR_INFO_TYPE_SHIFT, INTR_TYPE, PAGE_FAULT, PENDING_DEBUG, RFLAGS, VECTOR, VMCS,
+  DR6, DR6_BREAKPOINTS, DR6_FIXED_1, INTERRUPTIBILITY, INTR_INFO, INTR_INFO_TYPE_SHIFT, INTR_TYPE, PAGE_FAULT, PENDING_DEBUG, RFLAGS, VECTOR, VMCS,
 } from "@tapvisor/x86-isa"; // prettier-ignore
 import { toVmx } from "../vcpu-vmx.js";
-import { DR6_BREAKPOINTS } from "./debug-register.js";
 
 const TF = Number(RFLAGS.TF);
 const DEBUGGER_STEPS = GUESTDBG.SINGLESTEP | GUESTDBG.USE_HW_BP;

@@ -1,4 +1,4 @@
-import { MEMORY_TYPE, MSR, PAGE_SIZE } from "@tapvisor/x86-isa";
+import { isPatType, MEMORY_TYPE, MSR, PAGE_SIZE } from "@tapvisor/x86-isa";
 import type { VcpuState } from "../state/vcpu-state.js";
 import { constant, type MsrRow, stored, storedMsr } from "./row.js";
 
@@ -28,7 +28,6 @@ const FIXED_END = 0x100000;
 const PAT_RESET = 0x0007_0406_0007_0406n;
 
 const isMtrrType = (type: number): boolean => ((0x73 >> type) & 1) === 1 && type < 8;
-const isPatType = (type: number): boolean => ((0xf3 >> type) & 1) === 1 && type < 8;
 const bytesOf = (value: bigint): number[] =>
   Array.from({ length: 8 }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
 

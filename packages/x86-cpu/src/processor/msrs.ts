@@ -7,13 +7,13 @@ import {
   MSR,
   PAGE_OFFSET_MASK,
   VECTOR,
+  isPatType,
   slot,
   writeEfer,
   type ControlRegisterModel,
   type CpuState,
   type SlotName,
 } from "@tapvisor/x86-isa";
-import { isPatType } from "../memory/memory-types.js";
 import type { CpuidLeaves } from "../profiles/cpuid.js";
 import type { ProcessorProfile } from "../profiles/profile.js";
 import type { VirtualClock } from "../time/clock.js";

@@ -32,6 +32,12 @@ export const EPTP_RESERVED = 0xf80;
 /** Memory types (SDM vol. 3, "Memory Types and Their Properties", "Page Attribute Table"). */
 export const MEMORY_TYPE = { UC: 0, WC: 1, WT: 4, WP: 5, WB: 6, UC_MINUS: 7 } as const;
 
+/** A set of memory types, a bit each. */
+const PAT_TYPES = Object.values(MEMORY_TYPE).reduce<number>((types, type) => types | (1 << type), 0);
+
+/** Whether a byte of the PAT may be `type` (SDM vol. 3, "IA32_PAT MSR"). */
+export const isPatType = (type: number): boolean => type <= 7 && ((PAT_TYPES >>> type) & 1) !== 0;
+
 /** Exit qualification of an EPT violation (SDM vol. 3, "Exit Qualification for EPT Violations"). */
 export const EPT_VIOLATION = {
   READ: 1 << 0,

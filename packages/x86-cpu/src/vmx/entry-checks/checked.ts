@@ -1,5 +1,13 @@
-import { CPU_BASED, CR0, INTR_INFO, PAGE_OFFSET_MASK, RFLAGS, SECONDARY_EXEC, VM_ENTRY } from "@tapvisor/x86-isa";
-import { isPatType } from "../../memory/memory-types.js";
+import {
+  CPU_BASED,
+  CR0,
+  INTR_INFO,
+  PAGE_OFFSET_MASK,
+  RFLAGS,
+  SECONDARY_EXEC,
+  VM_ENTRY,
+  isPatType,
+} from "@tapvisor/x86-isa";
 import { TWO_32 } from "../../words.js";
 import type { VmxCapabilities } from "../capabilities.js";
 import { F } from "../fields.js";
