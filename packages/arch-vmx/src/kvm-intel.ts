@@ -82,10 +82,6 @@ export class KvmIntel {
     return this.#pages;
   }
 
-  get isSetUp(): boolean {
-    return this.#pages !== undefined;
-  }
-
   setUp(config: VmcsConfig, pages: SharedPages): void {
     this.#config = config;
     this.#pages = pages;

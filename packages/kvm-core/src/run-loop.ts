@@ -232,7 +232,6 @@ function enterGuest(vcpu: VcpuState): boolean {
     updateDr7(vcpu);
     arch.switchDbRegs &= ~DEBUGREG.RELOAD;
   }
-  vcpu.hostTscAtExit = processor.tsc();
   vcpu.inGuestMode = false;
   putGuestXcr0(vcpu);
   ops.handle_external_intr(vcpu);

@@ -77,7 +77,6 @@ export const VCPU_RESET: ResetTable<VcpuFields> = {
   exit: "never",
   inGuestMode: "never",
   preempted: "never",
-  hostTscAtExit: "never",
   requestInterruptWindow: "never",
   yielded: "never",
   // Where its FPU state and XCR0 are.

@@ -48,8 +48,6 @@ export class VcpuFields {
   blocking = false;
   /** The last `run` ended by its budget or idle, where Linux would have scheduled the thread out. */
   preempted = false;
-  /** TSC of the host at the last exit. */
-  hostTscAtExit = 0;
   /** vcpu_load calls without their vcpu_put. */
   loads = 0;
 
