@@ -1,3 +1,4 @@
+import { APIC_DEFAULT_PHYS_BASE, IOAPIC_DEFAULT_BASE } from "@tapvisor/kvm-core/contract";
 import { PM_OFFSET, SLEEP_TYPE } from "./power-management.js";
 
 /** Bytes of guest memory, by guest physical address. */
@@ -26,8 +27,6 @@ const FADT = {
 const FADT_FLAGS = 1 | 4 | 0x10 | 0x20;
 const FACS_BYTES = 64;
 const FACS_WAKING_VECTOR = 12;
-const LOCAL_APIC_ADDRESS = 0xfee0_0000;
-const IO_APIC_ADDRESS = 0xfec0_0000;
 
 /** The tables of a machine, and the address at which an operating system leaves where it wants to be woken. */
 export interface AcpiTables {
@@ -133,7 +132,7 @@ function sleepStates(): Uint8Array {
 function interruptControllers(cpus: number): Uint8Array {
   const u32 = (value: number) => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
   const locals = Array.from({ length: cpus }, (_, id) => [0, 8, id, id, ...u32(1)]).flat();
-  const ioApic = [1, 12, cpus, 0, ...u32(IO_APIC_ADDRESS), ...u32(0)];
+  const ioApic = [1, 12, cpus, 0, ...u32(IOAPIC_DEFAULT_BASE), ...u32(0)];
   // Flags: there are 8259s too.
-  return Uint8Array.from([...u32(LOCAL_APIC_ADDRESS), ...u32(1), ...locals, ...ioApic]);
+  return Uint8Array.from([...u32(APIC_DEFAULT_PHYS_BASE), ...u32(1), ...locals, ...ioApic]);
 }

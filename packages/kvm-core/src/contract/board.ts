@@ -1,4 +1,8 @@
+export { APIC_DEFAULT_PHYS_BASE } from "@tapvisor/x86-isa";
 import type { ByteSink, Device, DeviceEnvironment, IrqLine } from "./device.js";
+
+/** Guest physical address of the I/O APIC (82093AA, "Register Description"). */
+export const IOAPIC_DEFAULT_BASE = 0xfec0_0000;
 
 /** What a board offers to the devices on it. */
 export interface Board {

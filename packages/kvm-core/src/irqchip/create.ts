@@ -1,10 +1,10 @@
-import { type BusDevice, type BusSpace, REQUEST } from "../contract/index.js";
+import { IOAPIC_DEFAULT_BASE, REQUEST, type BusDevice, type BusSpace } from "../contract/index.js";
 import { kick, makeRequest } from "../requests.js";
 import type { VmState } from "../state/vcpu-state.js";
 import { createHostTimer } from "../time/host-timers.js";
 import { I8254 } from "./i8254.js";
 import { I8259Pair } from "./i8259-pair.js";
-import { Ioapic, IOAPIC_DEFAULT_BASE } from "./ioapic.js";
+import { Ioapic } from "./ioapic.js";
 import { requestIoapicScan } from "./ioapic-scan.js";
 import { deliverToApics } from "./lapic-delivery.js";
 import { acceptsPicInterrupt } from "./lapic-vectors.js";

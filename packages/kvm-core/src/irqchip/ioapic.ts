@@ -11,7 +11,6 @@ const REGISTER_VERSION = 1;
 const REGISTER_ARBITRATION = 2;
 const REDIRECTION_START = 0x10;
 
-export const IOAPIC_DEFAULT_BASE = 0xfec00000;
 const PAGE_BYTES = 0x100;
 const PINS = 24;
 /** Version 0x11: 24 entries. */
