@@ -102,3 +102,26 @@ describe.each(STATES)("the reset of %s", (_name, make, table) => {
     }
   });
 });
+
+describe("what a table brings back", () => {
+  const named = (table: Readonly<Record<string, ResetAt>>, at: ResetAt): string[] =>
+    Object.keys(table)
+      .filter((name) => table[name] === at)
+      .sort();
+
+  // SDM vol. 3, table 10-1: what it does not list as kept, both clear.
+  it("at power-on and INIT is what the manual has both clear, and what hangs on it", () => {
+    expect(named(ARCH_RESET, "reset")).toEqual(
+      [
+        ...["regs", "regsAvail", "regsDirty", "cr2", "cr3", "cr8", "db", "dr6", "dr7", "mmu", "hflags"],
+        ...["exception", "interrupt", "eventExitInstLen", "nmiPending", "nmiInjected"],
+      ].sort(),
+    );
+    expect(named(VCPU_RESET, "reset")).toEqual(["completeUserspaceIo", "nmiQueued"]);
+  });
+
+  it("at power-on alone is what the manual has INIT keep: x87, SSE, XCR0, MSRs, SMBASE", () => {
+    expect(named(ARCH_RESET, "power-on")).toEqual(["guestFpu", "msrs", "requests", "tscAdjust", "xcr0", "xss"]);
+    expect(named(VCPU_RESET, "power-on")).toEqual(["blocking", "smbase"]);
+  });
+});
