@@ -1,5 +1,8 @@
+import { APIC_BASE } from "@tapvisor/x86-isa";
 import { expect, it } from "vitest";
 import { APIC, LVT_COUNT } from "../../src/irqchip/lapic-registers.js";
+import { resetLapic, setLapicBase } from "../../src/irqchip/lapic-state.js";
+import { register, setRegister } from "../../src/irqchip/lapic-vectors.js";
 import type { Lapic, VcpuState } from "../../src/state/vcpu-state.js";
 import { scriptedVcpu } from "../support/scripted.js";
 
@@ -59,4 +62,17 @@ it("power-on gives the registers the values of the manual", () => {
   put(APIC.LVT0, 0x700);
   expect(apic.regs).toEqual(expected);
   expect(apic.timer.divideCount).toBe(2);
+});
+
+it("INIT keeps the identity of an APIC in x2APIC mode, and clears the rest", () => {
+  // SDM vol. 3A, "x2APIC State Transitions": INIT preserves the APIC's ID and the logical ID that follows from it.
+  const { vcpu } = scriptedVcpu();
+  const apic = lapicOf(vcpu);
+  setLapicBase(apic, vcpu.arch.apicBase | APIC_BASE.X2APIC_ENABLE);
+  const identity = [APIC.ID, APIC.LDR].map((offset) => register(apic, offset));
+  expect(identity[1]).not.toBe(0);
+  setRegister(apic, APIC.TMICT, 5);
+  resetLapic(apic, true);
+  expect([APIC.ID, APIC.LDR].map((offset) => register(apic, offset))).toEqual(identity);
+  expect(register(apic, APIC.TMICT)).toBe(0);
 });
