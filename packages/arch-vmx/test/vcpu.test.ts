@@ -306,6 +306,9 @@ describe("MSRs", () => {
     machine.kvm.commonMsrs.set(MSR.IA32_PAT, 0n);
     expect(write(machine, MSR.IA32_PAT, 0x0606060606060606n)).toBe(false);
     expect(machine.cpu().field(VMCS.GUEST_IA32_PAT)).toBe(0x0606060606060606n);
+    machine.kvm.commonMsrs.set(MSR.IA32_PAT, 0x0007040600070406n);
+    machine.ops.vcpu_reset(machine.vcpu(), false);
+    expect(machine.cpu().field(VMCS.GUEST_IA32_PAT)).toBe(0x0007040600070406n);
   });
 
   it("read the TSC with the guest's offset, modulo 2^64", () => {

@@ -70,6 +70,22 @@ describe("the core's MSRs", () => {
     expect(readAll(vcpu)).toEqual(fresh);
   });
 
+  it("have at power-on the values of the manual", () => {
+    // SDM vol. 3, "Processor State After Reset" and "IA32_PAT MSR".
+    expect(readAll(setUp().vcpu)).toMatchObject({
+      ...{ IA32_PAT: 0x0007_0406_0007_0406n, IA32_MTRR_DEF_TYPE: 0n, IA32_TSC_ADJUST: 0n, IA32_TIME_STAMP_COUNTER: 0n },
+      ...{ IA32_APIC_BASE: 0xfee0_0900n, IA32_SMBASE: 0x3_0000n, IA32_MTRR_PHYSBASE0: 0n, IA32_MCG_STATUS: 0n },
+    });
+  });
+
+  it("have the TSC start anew, however soon power-on follows the last one", () => {
+    const { vm, vcpu, advance } = setUp();
+    advance(5000);
+    expect(read(vcpu, MSR.IA32_TIME_STAMP_COUNTER)).toBe(5000n);
+    vm.reset();
+    expect(read(vcpu, MSR.IA32_TIME_STAMP_COUNTER)).toBe(0n);
+  });
+
   it("are kept over INIT", () => {
     const { vcpu } = setUp();
     for (const index of MSR_ROW_INDICES) {
