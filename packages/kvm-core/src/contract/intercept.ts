@@ -1,7 +1,10 @@
 /** When the emulator asks about an instruction: x86_intercept_stage. */
 export type InterceptStage = "pre-exception" | "post-exception" | "post-memory-access";
 
-/** The instruction that is being emulated, as `check_intercept` gets it: struct x86_instruction_info. */
+/**
+ * The instruction that is being emulated, as `check_intercept` gets it: struct x86_instruction_info. Made once there is
+ * nested virtualization.
+ */
 export interface InstructionInfo {
   /** Name of the intercept (x86_intercept), such as `cr-read`, `rdtsc`, `io`. */
   readonly intercept: string;

@@ -6,6 +6,7 @@ export interface Pmc {
   readonly idx: number;
   readonly vcpu: Vcpu;
   counter: bigint;
+  /** IA32_PERFEVTSELx as the guest wrote it; read once the virtual PMU counts. */
   eventsel: bigint;
 }
 

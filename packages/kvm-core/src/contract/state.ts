@@ -191,7 +191,10 @@ export interface CsBits {
   l: boolean;
 }
 
-/** What `get_exit_info` fills in, for tracing: on VT-x the exit qualification and the exit interruption information. */
+/**
+ * What `get_exit_info` fills in: on VT-x the exit qualification and the exit interruption information. Read once exits
+ * are traced (4.9: the tracepoint kvm_exit).
+ */
 export interface ExitInfo {
   info1: bigint;
   info2: bigint;

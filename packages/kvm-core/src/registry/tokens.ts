@@ -1,6 +1,6 @@
 import "reflect-metadata";
 import * as tsyringe from "tsyringe";
-import type { ArchBackend, Device, Host, Interceptor } from "../contract/index.js";
+import type { ArchBackend, Host, Interceptor } from "../contract/index.js";
 
 declare const PROVIDES: unique symbol;
 
@@ -15,7 +15,6 @@ export function token<T>(name: string): Token<T> {
 export const HOST: Token<Host> = token("Host");
 export const BACKEND: Token<ArchBackend> = token("ArchBackend");
 export const INTERCEPTOR: Token<Interceptor> = token("Interceptor");
-export const DEVICE: Token<Device> = token("Device");
 
 /** Have a constructor's parameter injected. Every parameter says its token: what compilers emit of types differs. */
 export function inject<T>(what: Token<T>): ParameterDecorator {
