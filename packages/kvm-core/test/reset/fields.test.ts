@@ -109,7 +109,7 @@ describe("what a table brings back", () => {
       .filter((name) => table[name] === at)
       .sort();
 
-  // SDM vol. 3, table 10-1: what it does not list as kept, both clear.
+  // SDM vol. 3, "Processor State After Reset": what its table does not list as kept over INIT, both clear.
   it("at power-on and INIT is what the manual has both clear, and what hangs on it", () => {
     expect(named(ARCH_RESET, "reset")).toEqual(
       [

@@ -48,7 +48,7 @@ it("power-on leaves nothing of what a guest did with its local APIC", () => {
 });
 
 it("power-on gives the registers the values of the manual", () => {
-  // SDM Vol. 3A, 10.4.7.1; LINT0 lets the PIC through (KVM's LINT0_REENABLED).
+  // SDM vol. 3, "Local APIC State After Power-Up or Reset"; LINT0 lets the PIC through (KVM's LINT0_REENABLED).
   const { vm, vcpu } = scriptedVcpu();
   const apic = lapicOf(vcpu);
   use(apic);
@@ -65,7 +65,7 @@ it("power-on gives the registers the values of the manual", () => {
 });
 
 it("INIT keeps the identity of an APIC in x2APIC mode, and clears the rest", () => {
-  // SDM vol. 3A, "x2APIC State Transitions": INIT preserves the APIC's ID and the logical ID that follows from it.
+  // SDM vol. 3, "x2APIC State Transitions": INIT preserves the APIC's ID and the logical ID that follows from it.
   const { vcpu } = scriptedVcpu();
   const apic = lapicOf(vcpu);
   setLapicBase(apic, vcpu.arch.apicBase | APIC_BASE.X2APIC_ENABLE);
